@@ -14,7 +14,12 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
-from opentelemetry.instrumentation.mcp_audit.record.attributes import CARRIER_KEYS, INTEGRITY_PREFIX, RECORD_HASH, AttributeValue
+from opentelemetry.instrumentation.mcp_audit.record.attributes import (
+    CARRIER_KEYS,
+    INTEGRITY_PREFIX,
+    RECORD_HASH,
+    AttributeValue,
+)
 
 _text: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -45,9 +50,7 @@ def canonical_form(
     return _text(form).encode()
 
 
-def resource_form(
-    attributes: Iterable[tuple[str, AttributeValue]], scope_name: str, scope_version: str
-) -> bytes:
+def resource_form(attributes: Iterable[tuple[str, AttributeValue]], scope_name: str, scope_version: str) -> bytes:
     """The bytes that ``mcp_audit.resource.hash`` is the SHA-256 of."""
     pairs = sorted(attributes, key=lambda pair: utf16_order(pair[0]))
     return _text(

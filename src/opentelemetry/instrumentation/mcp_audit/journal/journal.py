@@ -20,8 +20,16 @@ from typing import Final, NamedTuple
 
 from opentelemetry.instrumentation.mcp_audit.integrity.canonical import resource_form, sha256_hex
 from opentelemetry.instrumentation.mcp_audit.record.attributes import STREAM_ID, AttributeValue
-from opentelemetry.instrumentation.mcp_audit.record.encode import MAX_LINE_BYTES, Encoded, Envelope, encode, envelope, seal
+from opentelemetry.instrumentation.mcp_audit.record.encode import (
+    MAX_LINE_BYTES,
+    Encoded,
+    Envelope,
+    encode,
+    envelope,
+    seal,
+)
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
+
 from . import events, platform, segment, torn
 from .commit import Committer
 
@@ -57,12 +65,16 @@ class Origin:
 
 @dataclass(slots=True)
 class Gap:
-    """Records that could not be written since ``since`` (nanoseconds since the epoch)."""
+    """Records that could not be written since ``since`` (nanoseconds since the epoch).
+
+    ``told`` are those that gap records count already, while what should follow such a record did still not fit.
+    """
 
     count: int
     reason: str
     since: int
     until: int
+    told: int = 0
 
 
 @dataclass(slots=True)
@@ -195,9 +207,13 @@ class Journal:
         self._count_missed()
         if self._segment is None:
             self._open()
-        if self._gap is not None:
-            self._close_gap()
+        gap = self._gap
+        if gap is not None:
+            self._write_gap(gap)
         ticket = self._write(encoded)
+        if gap is not None:
+            # Not before: on a disk that is nearly full a gap record still fits where a call's does not.
+            self._end_gap(gap)
         self.counters.records += 1
         try:
             self._settle()
@@ -289,9 +305,12 @@ class Journal:
         current = self._segment
         if current is None:
             return
-        self._write(encode(events.closed(current.path.name)), end=True)
-        current.sync()
-        self._drop_segment()
+        try:
+            self._write(encode(events.closed(current.path.name)), end=True)
+            current.sync()
+        finally:
+            # Whatever interrupts this (a signal handler may raise while the disk works): nothing may follow an end.
+            self._drop_segment()
 
     def _drop_segment(self) -> None:
         current, self._segment = self._segment, None
@@ -317,10 +336,20 @@ class Journal:
         assert gap is not None
         if self._segment is None:
             self._open()
+        self._write_gap(gap)
+        self._end_gap(gap)
+
+    def _write_gap(self, gap: Gap) -> None:
         self._write(encode(events.gap(gap.count, gap.reason, gap.since, gap.until)))
         self.counters.gaps += 1
+        gap.told += gap.count
+        gap.count, gap.since = 0, time.time_ns()
+
+    def _end_gap(self, gap: Gap) -> None:
         self._gap = None
-        self._say(f"the journal in {self.directory} can be written again; a gap record counts {gap.count} lost records")
+        self._say(
+            f"the journal in {self.directory} can be written again; {gap.told} lost records are counted in gap records"
+        )
 
     # --- the journal's thread --------------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ class Segment:
         try:
             written = os.write(self.descriptor, line)
             if written != len(line):
-                raise OSError(f"only {written} of {len(line)} bytes could be written")
+                raise OSError(f"only {written} of {len(line)} bytes could be written (is the disk full?)")
         except OSError as error:
             try:
                 self.cut(self.size)

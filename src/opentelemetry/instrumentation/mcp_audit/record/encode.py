@@ -32,8 +32,7 @@ from .record import AuditRecord
 MAX_LINE_BYTES: Final = 512 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A record in text, ready for its number: see the module's docstring."""
 
     before: str

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong with one record, whatever stands around it: form, hash, content, observed time, who it says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from opentelemetry.instrumentation.mcp_audit.record.attributes import (
+    AUDIT_INTEGRITY_CANONICALIZATION,
+    AUDIT_SCHEMA_VERSION,
+    AUDIT_SEQUENCE_STREAM_ID,
+    CANONICALIZATION,
+    CARRIER_KEYS,
+    CONTENT_DIGEST,
+    DURATION_US,
+    INTEGRITY_PREFIX,
+    OUTCOME_EVENTS,
+    RECORD_HASH,
+    SCHEMA_VERSION,
+    TABLE,
+)
+
+from .canonical import canonical_form, sha256_hex
+from .parse import StoredRecord
+from .report import Kind
+
+MAJOR: Final = SCHEMA_VERSION.split(".")[0]
+"""The major version of the format that this release reads."""
+
+_ALWAYS: Final = frozenset(name for name, row in TABLE.items() if row.need == "always")
+_OUTCOMES: Final = _ALWAYS | {name for name, row in TABLE.items() if row.need == "outcomes"}
+
+
+def wrong_alone(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
+    """What is wrong with a record, whatever stands around it."""
+    attributes = record.attributes
+    for fault in record.faults:
+        yield "violation", fault
+    needed = _OUTCOMES if record.event_name in OUTCOME_EVENTS else _ALWAYS
+    missing = needed - attributes.keys()
+    if missing:
+        yield "violation", f"the record has no {', '.join(sorted(missing))}"
+    stated = attributes.get(RECORD_HASH)
+    form = canonical_form(attributes.items(), record.event_name, record.time, record.trace_id, record.span_id)
+    if stated is not None and stated != sha256_hex(form):
+        yield "violation", "the record is not what was written: its hash differs (an attribute, name, time or id)"
+    yield from _content(record)
+    yield from _observed(record)
+    stream = record.stream_id
+    if stream is None or attributes.get(AUDIT_SEQUENCE_STREAM_ID, stream) != stream:
+        yield "violation", "the record belongs to another stream than its resource says"
+    if attributes.get(AUDIT_INTEGRITY_CANONICALIZATION, CANONICALIZATION) != CANONICALIZATION:
+        yield "violation", f"{AUDIT_INTEGRITY_CANONICALIZATION} is not {CANONICALIZATION}"
+    version = attributes.get(AUDIT_SCHEMA_VERSION)
+    if isinstance(version, str) and version.split(".")[0] != MAJOR:
+        yield "violation", f"{AUDIT_SCHEMA_VERSION} is {version[:20]} within a stream of {MAJOR}.x"
+    for key in attributes:
+        if key in CARRIER_KEYS or (key.startswith(INTEGRITY_PREFIX) and key != AUDIT_INTEGRITY_CANONICALIZATION):
+            yield "note", f"{key} was added on the way and is covered by no hash"
+
+
+def _content(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
+    digest, body = record.attributes.get(CONTENT_DIGEST), record.body
+    if digest is None:
+        if body is not None and body != "{}":
+            yield "violation", "the record has a body but no digest of it"
+    elif body is None:
+        yield "violation", "the body is missing: the record has a digest of one"
+    elif sha256_hex(body.encode()) != digest:
+        yield "violation", "the body is not what was written: its digest differs"
+
+
+def _observed(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
+    """``observed`` is no part of the form, but it is time + duration, and the duration is."""
+    if record.observed == 0:
+        yield "violation", "the record has no observed time"
+        return
+    duration = record.attributes.get(DURATION_US, 0)
+    rest = record.observed - record.time - (duration if isinstance(duration, int) else 0) * 1000
+    if not 0 <= rest < 1000:
+        yield "violation", "the observed time is not the time plus the duration"
