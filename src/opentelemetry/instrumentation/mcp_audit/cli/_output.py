@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How records are printed, where journals are looked for, how problems are told: what the reading commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import click
+
+from opentelemetry.instrumentation.mcp_audit import environment_variables as env
+from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem, StoredRecord
+from opentelemetry.instrumentation.mcp_audit.journal.reader import Journal, find
+from opentelemetry.instrumentation.mcp_audit.render.csv import csv_header, csv_row
+from opentelemetry.instrumentation.mcp_audit.render.flat import flat_line
+from opentelemetry.instrumentation.mcp_audit.render.otlp import otlp_for_terminal, otlp_line
+from opentelemetry.instrumentation.mcp_audit.render.seed import seed_line
+from opentelemetry.instrumentation.mcp_audit.render.table import header, row
+from opentelemetry.instrumentation.mcp_audit.render.text import visible
+from opentelemetry.instrumentation.mcp_audit.settings import default_root
+
+Line = Callable[[StoredRecord], str]
+EXIT_UNREADABLE: Final = 2
+
+_LINES: Final[dict[str, Line]] = {
+    "seed": seed_line,
+    "otlp": otlp_line,
+    "csv": csv_row,
+    "json": flat_line,
+    "table": row,
+}
+
+paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
+
+
+def colours(stream: object = None) -> bool:
+    """Colours only on a terminal, and not where NO_COLOR (no-color.org) is set."""
+    out = sys.stdout if stream is None else stream
+    return bool(getattr(out, "isatty", lambda: False)()) and not os.environ.get("NO_COLOR")
+
+
+def emit(text: str, at_once: bool = False) -> None:
+    """One line on stdout, as it is (``click.echo`` would take escape sequences out of the data)."""
+    sys.stdout.write(text + "\n")
+    if at_once:
+        sys.stdout.flush()
+
+
+def line_of(form: str, colour: bool = False) -> Line:
+    """The function that makes a record's line in the named format."""
+    if form == "otlp" and sys.stdout.isatty():
+        return otlp_for_terminal
+    if form == "table" and colour:
+        return lambda record: row(record, colour=True)
+    return _LINES[form]
+
+
+def heading(form: str, colour: bool = False) -> str | None:
+    """The line above the records, where the format has one."""
+    return {"csv": csv_header(), "table": header(colour)}.get(form)
+
+
+def places(paths: Sequence[str]) -> list[str]:
+    """The paths that were given; without any, ``OTEL_MCP_AUDIT_DIR`` or the directory above all services' journals."""
+    if paths:
+        return list(paths)
+    own = os.environ.get(env.OTEL_MCP_AUDIT_DIR, "").strip()
+    return [os.path.abspath(os.path.expanduser(own)) if own else str(default_root(os.environ))]
+
+
+def found(paths: Sequence[str]) -> Journal:
+    """The journal files at ``paths``. Says on stderr what is not there, and leaves with 2 when nothing is."""
+    looked = places(paths)
+    journal = find(looked)
+    tell(journal.problems)
+    if not journal.files:
+        if not journal.problems:
+            click.echo(f"no journal in {', '.join(map(visible, looked))}", err=True)
+        raise click.exceptions.Exit(EXIT_UNREADABLE)
+    return journal
+
+
+def tell(problems: Iterable[Problem]) -> None:
+    """One line a problem on stderr, as compilers write it. What a live writer has not finished yet is no problem."""
+    for problem in problems:
+        if not problem.torn:
+            where = visible(problem.file) + (f":{problem.line}" if problem.line else "")
+            click.echo(f"{where}: {visible(problem.what)}", err=True)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``otel-mcp-audit export``: records into a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import BinaryIO
+
+import click
+
+from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem
+from opentelemetry.instrumentation.mcp_audit.journal.reader import in_time_order
+
+from ._output import found, heading, line_of, paths_argument, tell
+from ._select import Selection, selection_options
+
+EPILOG = """\b
+Examples:
+  otel-mcp-audit export --since 2026-11-01 --until 2026-12-01 --format csv -o november.csv
+  otel-mcp-audit export --user ada --format seed -o ada.jsonl
+  otel-mcp-audit export --format otlp -o everything.jsonl
+
+\b
+Exit codes: 0; 1 the file could not be written (it is there already, …);
+2 nothing could be read, or wrong usage."""
+
+
+@click.command(epilog=EPILOG)
+@selection_options
+@click.option("--format", "form", type=click.Choice(["seed", "otlp", "csv"]), default="seed", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Where to (0600). Default: stdout."
+)
+@click.option("--force", is_flag=True, help="Replace FILE when it is there already.")
+@paths_argument
+def command(selection: Selection, form: str, output: str | None, force: bool, paths: tuple[str, ...]) -> None:
+    """Write records, oldest first, to a file that only its owner can read.
+
+    `otlp` writes the lines of the journal as they are, those of opened and closed streams too (as far as the filters
+    allow).
+    """
+    if form == "otlp":
+        selection = replace(selection, lifecycle=True)
+    journal = found(paths)
+    line, head = line_of(form), heading(form)
+    written = 0
+    with _target(output, force) as out:
+        if head is not None:
+            out.write(head.encode() + b"\n")
+        for item in in_time_order(journal.files):
+            if isinstance(item, Problem):
+                tell([item])
+            elif selection.wants(item):
+                out.write(line(item).encode("utf-8", "backslashreplace") + b"\n")
+                written += 1
+    if output is not None:
+        click.echo(f"{written} records in {output}", err=True)
+
+
+@contextmanager
+def _target(output: str | None, force: bool) -> Iterator[BinaryIO]:
+    """stdout, or a new file that takes its name only when it is whole."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if not force and os.path.lexists(output):
+        raise click.ClickException(f"{output} is there already; --force replaces it")
+    partial = f"{output}.{os.getpid()}.partial"
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                yield out
+                out.flush()
+                os.fsync(out.fileno())
+            if force:
+                os.replace(partial, output)
+            else:
+                os.link(partial, output)  # unlike a rename this refuses to replace what came there meanwhile
+        finally:
+            if os.path.lexists(partial):
+                os.unlink(partial)
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``otel-mcp-audit tail``: the newest records, and those that come."""
+
+from __future__ import annotations
+
+import click
+
+from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem
+from opentelemetry.instrumentation.mcp_audit.journal.reader import Follower, find, last
+
+from ._output import EXIT_UNREADABLE, colours, emit, found, line_of, paths_argument, places, tell
+from ._select import Selection, selection_options
+
+EPILOG = """\b
+Examples:
+  otel-mcp-audit tail
+  otel-mcp-audit tail -f
+  otel-mcp-audit tail -f --outcome failure /var/log/mcp-audit
+  otel-mcp-audit tail -n 1 --json | jq .
+
+\b
+Exit codes: 0; 2 nothing could be read, or wrong usage; 130 interrupted (the end of -f)."""
+
+
+@click.command(epilog=EPILOG)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on; new files are noticed.")
+@click.option("-n", "count", type=click.IntRange(min=0), default=20, show_default=True, metavar="N", help="How many.")
+@selection_options
+@click.option(
+    "--format", "form", type=click.Choice(["table", "seed", "otlp", "csv"]), default="table", show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="One flat JSON object a line.")
+@paths_argument
+def command(follow: bool, count: int, selection: Selection, form: str, as_json: bool, paths: tuple[str, ...]) -> None:
+    """Show the newest records, one line each, oldest first. -f waits for more, also where no journal is yet."""
+    line = line_of("json" if as_json else form, colours())
+    looked = places(paths)
+    # The follower notes the ends of the files first: what is written while the last lines are read is then shown twice
+    # rather than never, and what was shown is known.
+    follower = Follower(looked) if follow else None
+    journal = find(looked) if follow else found(paths)
+    shown = last(journal.files, count, selection.wants)
+    for record in shown:
+        emit(line(record), at_once=follow)
+    if follower is None:
+        raise click.exceptions.Exit(0)
+    if not journal.files:
+        click.echo(f"no journal in {', '.join(looked)} yet; waiting for one", err=True)
+    already = {record.record_id for record in shown}
+    for item in follower.follow():
+        if isinstance(item, Problem):
+            if journal.files or item.line:
+                tell([item])
+        elif item.record_id in already:
+            already.discard(item.record_id)
+        elif selection.wants(item):
+            emit(line(item), at_once=True)
+    raise click.exceptions.Exit(EXIT_UNREADABLE)
