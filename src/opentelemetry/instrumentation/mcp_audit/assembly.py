@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where the parts are put together: from settings to a working Auditor and its journal."""
+
+from __future__ import annotations
+
+import os
+import platform as python_platform
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from .auditor import Auditor, Parts
+from .identity.identity import CallerIdentity, IdentityOptions
+from .integrity.canonical import sha256_hex
+from .integrity.keyring import HashKey, KeyringError, ephemeral_key, load_or_create
+from .journal.journal import Journal, Origin
+from .journal.platform import os_user
+from .notices import Notices
+from .otel.logs import LogEmitter, silent
+from .policy.model import builtin
+from .record.attributes import AttributeValue
+from .record.content import Content, Limits
+from .record.record import Actor, Invocation
+from .record.redact import DEFAULT_RULES
+from .settings import Settings, as_dict, proxy_networks, resource_attributes, service_name
+from .sinks.protocol import Sink
+from .version import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+
+SCOPE_NAME: Final = "opentelemetry.instrumentation.mcp_audit"
+_DISTRIBUTION: Final = "opentelemetry-instrumentation-mcp-audit"
+_RESOURCE_ATTRIBUTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What only code can give: objects and functions, from ``instrument(…)``."""
+
+    logger_provider: LoggerProvider | None = None
+    sinks: Sequence[Sink] = ()
+    identify: Callable[[Invocation], Actor | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """An Auditor and what its process must look after: the journal to close, the key's id, the versions found."""
+
+    auditor: Auditor
+    journal: Journal
+    versions: tuple[str, ...]
+    service: str
+
+
+def assemble(
+    settings: Settings,
+    extras: Extras,
+    notices: Notices,
+    environ: Mapping[str, str],
+    key: HashKey | None = None,
+) -> Assembled:
+    """Build everything; opens no file but the keyring, and that only when no ``key`` is given."""
+    policy = builtin(settings.level)
+    if key is None:
+        key = _hash_key(Path(settings.keyring), notices)
+    limits = Limits(body_bytes=settings.body_bytes)
+    versions = tuple(_versions())
+    journal = Journal(
+        Path(settings.directory),
+        Origin(
+            resource=_resource(environ, limits),
+            scope_name=SCOPE_NAME,
+            scope_version=__version__,
+            policy_hash=policy.hash,
+            settings_hash=sha256_hex(repr(sorted(as_dict(settings).items())).encode()),
+            versions=versions,
+        ),
+        fsync=settings.fsync,
+        fsync_interval_seconds=settings.fsync_interval_ms / 1000,
+        segment_bytes=settings.segment_bytes,
+        say=notices.say,
+    )
+    identity = CallerIdentity(
+        IdentityOptions(
+            identify=extras.identify,
+            keyed=key.hash,
+            os_user=os_user(),
+            request_id_header=settings.request_id_header,
+            tenant_header=settings.tenant_header,
+            user_header=settings.user_header,
+            trusted_proxies=tuple(proxy_networks(settings.trusted_proxies)),
+            report=notices.report,
+        )
+    )
+    emit = (
+        silent if settings.otel_logs == "off" else LogEmitter(extras.logger_provider, settings.otel_logs, __version__)
+    )
+    auditor = Auditor(
+        Parts(
+            policy=policy,
+            identity=identity,
+            journal=journal,
+            keyed=key.hash,
+            new_content=lambda: Content(DEFAULT_RULES, limits),
+            emit=emit,
+            sinks=tuple(extras.sinks),
+            report=notices.report,
+        )
+    )
+    return Assembled(auditor, journal, versions, service_name(environ) or "default")
+
+
+def _hash_key(path: Path, notices: Notices) -> HashKey:
+    try:
+        return load_or_create(path)
+    except KeyringError as error:
+        key = ephemeral_key()
+        notices.say(f"{error}; keyed hashes of this process use the key {key.kid} and compare with no other process's")
+        return key
+
+
+def _resource(environ: Mapping[str, str], limits: Limits) -> dict[str, AttributeValue]:
+    """service.*, host.*, telemetry.* and OTEL_RESOURCE_ATTRIBUTES, redacted. No resource detector runs: they are slow,
+    and the SDK's process detector holds the command line, a place for secrets."""
+    given: dict[str, Any] = {
+        "service.name": service_name(environ) or f"unknown_service:{os.path.basename(sys.executable)}",
+        "host.name": socket.gethostname(),
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.version": _version("opentelemetry-sdk") or "unknown",
+    }
+    for key, value in resource_attributes(environ).items():
+        given.setdefault(key, value)
+    content = Content(DEFAULT_RULES, limits)
+    return {
+        content.attribute("resource", key): "[REDACTED:key]"
+        if DEFAULT_RULES.sensitive(key)
+        else content.attribute(key, value)
+        for key, value in list(given.items())[:_RESOURCE_ATTRIBUTES]
+    }
+
+
+def _versions() -> list[str]:
+    names = (_DISTRIBUTION, "mcp", "fastmcp", "opentelemetry-api", "opentelemetry-sdk", "wrapt")
+    found = [f"{name}={version}" for name in names if (version := _version(name)) is not None]
+    return [f"python={python_platform.python_version()}", *found]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The instrumentor: what ``opentelemetry-instrument`` loads, and the one global that an instrumentation needs.
+
+Installing means hooking imports, nothing more: no MCP SDK, no SDK log or exporter module is imported and no file is
+opened before a server of this process gets its first request (every Python child of an instrumented program runs this).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import wrapt
+from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
+
+# Upstream marks that whole file "type: ignore", which hides its names from type checkers.
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+
+from . import settings as settings_module
+from .environment_variables import OTEL_MCP_AUDIT_ENABLED
+from .hooks.table import Hooks, HookState
+from .notices import Notices
+from .package import _instruments
+from .record.record import Invocation
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .assembly import Assembled
+    from .auditor import Auditor, Audits
+    from .status import StatusFile
+
+EXIT_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h: `run` ends a server that cannot be audited with it
+_EXTRA_NAMES: Final = ("logger_provider", "sinks", "identify")
+
+
+class Instrumentation:
+    """Whether and how this process is instrumented. Idempotent; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self.notices = Notices()
+        self.settings: Settings | None = None
+        self._lock = threading.RLock()
+        self._hooks: Hooks | None = None
+        self._extras: dict[str, Any] = {}
+        self._assembled: Assembled | None = None
+        self._substitute: Auditor | None = None
+        self._guards_registered = False
+        self._status: StatusFile | None = None
+        self._disabled_by: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        return self.settings is not None
+
+    def install(
+        self,
+        environ: Mapping[str, str],
+        options: Mapping[str, Any],
+        on_error: Callable[[settings_module.SettingsError], None] | None = None,
+    ) -> None:
+        """Install the hooks, or give a live instrumentation the options that it did not have yet."""
+        extras = {name: options[name] for name in _EXTRA_NAMES if options.get(name) is not None}
+        plain = {name: value for name, value in options.items() if name not in (*_EXTRA_NAMES, *_IGNORED)}
+        loaded = settings_module.load(environ, plain, on_error)
+        if not loaded.enabled:
+            self._say_disabled(f"{OTEL_MCP_AUDIT_ENABLED}=false")
+            return
+        with self._lock:
+            before = self.settings
+            self.settings, self._extras = loaded, {**self._extras, **extras}
+            if before is not None and (loaded != before or extras):
+                # The stream ends well under the settings it began with; the next request opens one under the new.
+                self._close()
+            if self._hooks is not None and before is not None and before.own_span != loaded.own_span:
+                self._hooks.remove()
+                self._hooks = None
+            if self._hooks is None:
+                self._hooks = Hooks(self.auditor, self._problem, own_span=loaded.own_span)
+                self._hooks.install()
+            self._register_guards()
+
+    def uninstall(self) -> None:
+        """Take every hook off and end the journal's stream well."""
+        with self._lock:
+            if self._hooks is not None:
+                self._hooks.remove()
+            self._hooks = None
+            self._close()
+            self.settings, self._extras = None, {}
+
+    def auditor(self) -> Audits:
+        """The Auditor of this process, built when the first request asks for it. Never raises: a request that cannot
+        be audited is served all the same, and counted."""
+        if self._substitute is not None:
+            return self._substitute
+        assembled = self._assembled
+        if assembled is not None:
+            return assembled.auditor
+        try:
+            return self._assemble()
+        except Exception as error:
+            self.notices.report(f"NOT AUDITED: the audit of this process cannot be set up: {error!r}")
+            if self.settings is not None and self.settings.fail_closed:
+                self._end_process(f"the audit cannot be set up: {error!r}")
+            return NothingAudited()
+
+    def substitute(self, auditor: Auditor | None) -> None:
+        """Use another Auditor than the process's own (``testing.capture_audit``); None ends that."""
+        self._substitute = auditor
+
+    def hook_states(self) -> Sequence[HookState]:
+        return () if self._hooks is None else self._hooks.live()
+
+    def say_disabled_by(self, variable: str) -> None:
+        self._say_disabled(variable)
+
+    def _assemble(self) -> Auditor:
+        with self._lock:
+            if self._assembled is None:
+                from .assembly import Extras, assemble
+
+                current = self.settings if self.settings is not None else settings_module.load(os.environ)
+                self._assembled = assemble(current, Extras(**self._extras), self.notices, os.environ)
+                self._announce(self._assembled, current)
+            return self._assembled.auditor
+
+    def _announce(self, assembled: Assembled, current: Settings) -> None:
+        from .status import StatusFile
+
+        journal = assembled.journal
+        journal.open()
+        if journal.failing and current.fail_closed:
+            self._end_process(f"the journal in {journal.directory} cannot be written")
+        self._status = StatusFile(assembled, current, self.notices, self.hook_states)
+        journal.after_tick = self._status.write
+        self._status.write(force=True)
+        self.notices.say(
+            f"auditing MCP calls to {journal.directory} (level {current.level}, default redaction on, mode journaled); "
+            "read them with: otel-mcp-audit tail"
+        )
+
+    def _problem(self, sentence: str) -> None:
+        """Something is not audited: loud; under ``run`` an SDK that cannot be hooked is the end of the process."""
+        self.notices.report(sentence)
+        hooks = self._hooks
+        if self.settings is not None and self.settings.fail_closed and not (hooks is not None and hooks.problem_free):
+            self._end_process(sentence)
+
+    def _end_process(self, why: str) -> None:
+        self.notices.say(
+            f"ending with {EXIT_CONFIGURATION}, because this server was started to run only audited: {why}"
+        )
+        os._exit(EXIT_CONFIGURATION)
+
+    def _say_disabled(self, why: str) -> None:
+        if self._disabled_by is not None:
+            return
+        self._disabled_by = why
+        # Said when an MCP server is really there, not by every child process of an instrumented program.
+        wrapt.register_post_import_hook(
+            lambda module: None if self.installed else self.notices.say(f"NOT AUDITED: turned off by {why}"),
+            "mcp.server.lowlevel.server",
+        )
+
+    def _register_guards(self) -> None:
+        if self._guards_registered:
+            return
+        self._guards_registered = True
+        atexit.register(self._close)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def _close(self) -> None:
+        with self._lock:
+            assembled, self._assembled = self._assembled, None
+        if assembled is None:
+            return
+        for sink in assembled.auditor.parts.sinks:
+            try:
+                sink.close()
+            except Exception as error:
+                self.notices.report(f"closing sink {type(sink).__name__} failed: {error!r}")
+        assembled.journal.close()
+        status, self._status = self._status, None
+        if status is not None:
+            status.end()
+
+    def _after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+        self.notices.after_fork_in_child()
+        if self._assembled is not None:
+            self._assembled.journal.after_fork_in_child()
+
+
+class NothingAudited:
+    """Stands in while no Auditor can be built; each request asks anew."""
+
+    def begin(self, invocation: Invocation) -> None:
+        return None
+
+
+INSTRUMENTATION: Final = Instrumentation()
+# Given to every instrumentor by OpenTelemetry's loaders; nothing here is measured through a MeterProvider yet.
+_IGNORED: Final = ("tracer_provider", "meter_provider")
+
+
+class McpAuditInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """``McpAuditInstrumentor().instrument()`` does in code what ``opentelemetry-instrument`` does without any.
+
+    Keyword arguments: every field of :class:`~.settings.Settings` by its name, and ``sinks`` (a sequence of
+    :class:`~.sinks.protocol.Sink`), ``identify`` (``Invocation -> Actor | None``), ``logger_provider``,
+    ``tracer_provider``. A wrong one raises :class:`~.settings.SettingsError`. Those of a later call are honoured: the
+    running journal ends its stream and the next record opens one under the new settings.
+    """
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        return _instruments
+
+    def instrument(self, **kwargs: Any) -> None:
+        if self.is_instrumented_by_opentelemetry:
+            options = {name: value for name, value in kwargs.items() if name not in _LOADER_OPTIONS}
+            if options:
+                self._instrument(**options)
+            return
+        # The SDK may not be installed here (every child process loads us): the import hooks then never fire.
+        kwargs.setdefault("skip_dep_check", True)
+        super().instrument(**kwargs)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        options = {name: value for name, value in kwargs.items() if name not in _LOADER_OPTIONS}
+        INSTRUMENTATION.install(os.environ, options, None if options else _print_error)
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        INSTRUMENTATION.uninstall()
+
+
+_LOADER_OPTIONS: Final = ("skip_dep_check", "raise_exception_on_conflict")
+
+
+def pre_instrument() -> None:
+    """Entry point ``opentelemetry_pre_instrument``: installs the hooks even if another package's instrumentor, which
+    OpenTelemetry's loader runs before ours, fails and stops the loader."""
+    disabled = [name.strip() for name in os.environ.get(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, "").split(",")]
+    if "*" in disabled or "mcp_audit" in disabled:
+        INSTRUMENTATION.say_disabled_by(f"{OTEL_PYTHON_DISABLED_INSTRUMENTATIONS}={','.join(disabled)}")
+        return
+    if not INSTRUMENTATION.installed:
+        INSTRUMENTATION.install(os.environ, {}, _print_error)
+
+
+def _print_error(error: settings_module.SettingsError) -> None:
+    INSTRUMENTATION.notices.say(f"{error}; using the default instead")

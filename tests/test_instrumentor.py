@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The instrumentor in processes of its own: what it loads, what turns it off, what a wrong setting does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVE = """
+import asyncio
+from mcp import Client
+from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("x", log_level="CRITICAL")
+
+@server.tool()
+def add(a: int, b: int) -> int:
+    return a + b
+
+async def main():
+    async with Client(server) as client:
+        print((await client.call_tool("add", {"a": 1, "b": 2})).structured_content["result"])
+
+asyncio.run(main())
+"""
+OFF = {f"OTEL_{name}_EXPORTER": "none" for name in ("TRACES", "METRICS", "LOGS")}
+
+
+def run(code: str, directory: Path, *, auto: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    launcher = [str(Path(sys.executable).with_name("opentelemetry-instrument"))] if auto else []
+    return subprocess.run(
+        [*launcher, sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **OFF, "OTEL_MCP_AUDIT_DIR": str(directory), **environment},
+    )
+
+
+def events(directory: Path) -> list[str]:
+    return [
+        json.loads(line)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["eventName"]
+        for path in sorted(directory.glob("*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+
+
+WELL = ["mcp_audit.lifecycle", "mcp_audit.tool_call", "mcp_audit.lifecycle"]
+
+
+def test_nothing_edited_one_record(tmp_path: Path) -> None:
+    done = run(SERVE, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "3\n")
+    assert events(tmp_path) == WELL
+    assert done.stderr.splitlines() == [
+        f"otel-mcp-audit: auditing MCP calls to {tmp_path} (level request, default redaction on, mode journaled); "
+        "read them with: otel-mcp-audit tail"
+    ]
+
+
+def test_a_process_without_a_server_opens_and_says_nothing(tmp_path: Path) -> None:
+    done = run("print('work')", tmp_path / "journal")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "work\n", "")
+    assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_MCP_AUDIT_ENABLED", "false"),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "mcp_audit"),
+        ("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "*"),
+    ],
+)
+def test_turned_off_says_so(tmp_path: Path, variable: str, value: str) -> None:
+    done = run(SERVE, tmp_path / "journal", **{variable: value})
+    assert (done.returncode, done.stdout) == (0, "3\n")
+    assert done.stderr == f"otel-mcp-audit: NOT AUDITED: turned off by {variable}={value}\n"
+    assert not (tmp_path / "journal").exists()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_LOGS_EXPORTER": "none"},
+        {"OTEL_TRACES_SAMPLER": "always_off"},
+        {"OTEL_ATTRIBUTE_COUNT_LIMIT": "2", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "3"},
+    ],
+)
+def test_what_silences_opentelemetry_does_not_silence_the_journal(tmp_path: Path, environment: dict[str, str]) -> None:
+    done = run(SERVE, tmp_path, **environment)
+    assert done.stdout == "3\n"
+    assert events(tmp_path) == WELL
+
+
+def test_a_wrong_setting_is_named_and_the_audit_goes_on(tmp_path: Path) -> None:
+    done = run(SERVE, tmp_path, OTEL_MCP_AUDIT_LEVEL="verbose")
+    assert done.stdout == "3\n"
+    assert done.stderr.splitlines()[0] == (
+        "otel-mcp-audit: OTEL_MCP_AUDIT_LEVEL: 'verbose' cannot be used; "
+        "allowed: none, metadata, digest, request, request_response; using the default instead"
+    )
+    assert events(tmp_path) == WELL
+
+
+def test_a_wrong_setting_in_code_raises(tmp_path: Path) -> None:
+    code = """
+from opentelemetry.instrumentation import mcp_audit
+try:
+    mcp_audit.McpAuditInstrumentor().instrument(level="verbose")
+except mcp_audit.SettingsError as error:
+    print(error)
+"""
+    done = run(code, tmp_path, auto=False)
+    assert done.stdout == (
+        "instrument(level=…): 'verbose' cannot be used; allowed: none, metadata, digest, request, request_response\n"
+    )
+
+
+def test_a_later_instrument_reconfigures_the_live_audit(tmp_path: Path) -> None:
+    code = SERVE.replace(
+        "asyncio.run(main())",
+        """
+asyncio.run(main())
+from opentelemetry.instrumentation import mcp_audit
+seen = []
+mcp_audit.McpAuditInstrumentor().instrument(
+    sinks=[mcp_audit.CallableSink(seen.append)], identify=lambda call: mcp_audit.Actor(id="x", provenance="declared"),
+    level="metadata",
+)
+asyncio.run(main())
+mcp_audit.McpAuditInstrumentor().uninstrument()
+asyncio.run(main())
+mcp_audit.McpAuditInstrumentor().instrument()
+asyncio.run(main())
+print([(entry.record.attributes["audit.actor.id"], entry.record.attributes["mcp_audit.level"], entry.record.body)
+       for entry in seen])
+""",
+    )
+    done = run(code, tmp_path)
+    assert done.stdout == "3\n3\n3\n3\n[('x', 'metadata', None)]\n", done.stderr
+    # Before the kwargs, with them, (uninstrumented: nothing), and anew: three streams, each ended well.
+    assert events(tmp_path) == WELL * 3
+
+
+def test_an_sdk_that_cannot_be_hooked_is_loud_and_harmless(tmp_path: Path) -> None:
+    package = tmp_path / "old" / "mcp" / "server" / "lowlevel"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent, package.parent.parent):
+        (folder / "__init__.py").touch()
+    (package / "server.py").write_text("class Server:\n    pass\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'old')!r}); import mcp.server.lowlevel.server; print('served')"
+    )
+    done = run(code, tmp_path / "journal")
+    assert (done.returncode, done.stdout) == (0, "served\n")
+    assert done.stderr.count("NOT audited") == 1 and "Server._handle_request" in done.stderr
+
+    refused = run(code, tmp_path / "journal", OTEL_MCP_AUDIT_FAIL_CLOSED="true")
+    assert (refused.returncode, refused.stdout) == (78, "")
+
+
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "journal"
+    blocked.write_text("a file where the directory should be")
+    done = run(SERVE, blocked)
+    assert (done.returncode, done.stdout) == (0, "3\n")
+    assert done.stderr.count("AUDIT RECORDS ARE BEING LOST") == 1
+
+    refused = run(SERVE, blocked, OTEL_MCP_AUDIT_FAIL_CLOSED="true")
+    assert (refused.returncode, refused.stdout) == (78, "")
+
+
+def test_declarative_configuration(tmp_path: Path) -> None:
+    pytest.importorskip(
+        "opentelemetry.configuration", reason="the package opentelemetry-configuration is not installed"
+    )
+    config = tmp_path / "otel.yaml"
+    config.write_text(
+        'file_format: "1.1"\ninstrumentation/development:\n  python:\n    mcp_audit:\n      level: metadata\n'
+    )
+    done = run(SERVE, tmp_path / "journal", OTEL_CONFIG_FILE=str(config))
+    assert done.stdout == "3\n", done.stderr
+    assert "(level metadata," in done.stderr, done.stderr
+    assert events(tmp_path / "journal") == WELL
