@@ -31,16 +31,24 @@ def journal(directory: Path, say: Callable[[str], None] | None = None, **options
 
 
 def record(name: str = "search", size: int = 0) -> AuditRecord:
-    """A tool call's record with the attributes that every record has, and a body when ``size`` says how long."""
+    """A tool call's record with the attributes that every such record has, and a body when ``size`` says how long."""
     now = time.time_ns()
+    call_id = uuid7()
     attributes: dict[str, Any] = {
-        "audit.record.id": uuid7(),
+        "audit.record.id": call_id,
         "audit.action": "EXECUTE",
         "audit.outcome": "success",
         "audit.actor.id": "ada",
         "audit.actor.type": "user",
         "audit.schema.version": "1.0",
         "gen_ai.tool.name": name,
+        "mcp.method.name": "tools/call",
+        "mcp_audit.actor.provenance": "verified",
+        "mcp_audit.call.id": call_id,
+        "mcp_audit.duration_us": 0,
+        "mcp_audit.level": "request",
+        "mcp_audit.outcome.detail": "ok",
+        "mcp_audit.request.id": call_id,
     }
     body = None
     if size:

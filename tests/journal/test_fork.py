@@ -11,6 +11,8 @@ from pathlib import Path
 
 from journals import journal, kinds, read, record, segments
 
+from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
+
 _HELPERS = str(Path(__file__).parents[1] / "helpers")
 
 _FORKING = """
@@ -25,7 +27,7 @@ def noise():
     while not stop.is_set():
         trail.append(record(f"noise{turn}")); turn += 1
     print("noise", turn)
-thread = threading.Thread(target=noise)
+thread = threading.Thread(target=noise, daemon=True)
 thread.start()
 children = []
 for child in range(5):
@@ -58,6 +60,7 @@ def test_children_forked_under_load_have_streams_of_their_own(tmp_path: Path) ->
     parent, *children = words["parent"].split()
     files = {path.name.split("-")[1]: read(path) for path in segments(tmp_path)}
     assert sorted(files) == sorted([parent, *children]), "one file each"
+    assert verify_paths([tmp_path]).exit_code(strict=True) == 0
     of_parent = kinds(files[parent])
     assert (of_parent[0], of_parent[-1]) == ("opened", "closed")
     assert [name for name in of_parent if name.startswith("noise")] == [f"noise{n}" for n in range(int(words["noise"]))]
@@ -132,5 +135,6 @@ def test_kill_9_in_the_middle_of_writes_loses_nothing_that_was_acknowledged(tmp_
         assert names[0] == "opened"
         assert names[1:] == [f"t{number}" for number in range(len(names) - 1)]
         assert acknowledged <= len(names) - 1 <= acknowledged + 1
+        assert verify_paths([place]).exit_code() == 0
         kept = list((place / "quarantine").glob("*")) if torn else []
         assert [item.read_bytes() for item in kept] == ([torn] if torn else [])

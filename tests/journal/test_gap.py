@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from journals import journal, kinds, read, record, segments, until
 
+from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
 from opentelemetry.instrumentation.mcp_audit.journal import journal as journal_module
 from opentelemetry.instrumentation.mcp_audit.journal import platform, torn
 from opentelemetry.instrumentation.mcp_audit.journal.journal import JournalError
@@ -247,6 +248,8 @@ def test_whatever_happens_in_whatever_order_every_record_is_kept_or_counted(step
                 list(torn.set_aside_torn_tails(directory))
             if path.stat().st_size:
                 names += kinds(read(path))
+        found = verify_paths([directory])
+        assert (found.exit_code(), found.first_violation()) == (0, None), "no fault makes the verification cry wolf"
         gaps = [int(name.split()[1]) for name in names if name.startswith("gap")]
         assert sum(gaps) == lost
         assert sorted(name for name in names if name[0] == "t" or name == "last") == sorted([*kept, "last"])

@@ -225,7 +225,7 @@ class Call:
             if value is None:
                 continue
             joined = name in _LISTS
-            known[name] = [*known.get(name, ()), *value] if joined else value
+            known[name] = [*known.get(name, ()), *value][:_ANNOTATED] if joined else value
         self.annotations = known
 
     def trace_ids(self) -> tuple[str, str]:
@@ -247,6 +247,8 @@ class Call:
 
 
 _LISTS: Final = frozenset({"resources", "data_classes"})
+# A tool that annotates in a loop must not grow the process; the record keeps fewer still, and says how many there were.
+_ANNOTATED: Final = 1_000
 
 
 class Audits(Protocol):

@@ -8,8 +8,9 @@ tool in a worker thread (which runs in a copy of the context) still annotates th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
+from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 # there the scope is the only place that tells one request's bindings from another's.
 SCOPE_BOUND: Final = "mcp_audit.bound"
 SCOPE_CONTEXT: Final = "mcp_audit.otel_context"
+
+# More values than a record keeps of one list (they are cut, and marked as cut, when it is made).
+_SEVERAL: Final = 1_000
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("mcp_audit.bound", default=_NOTHING)
@@ -46,7 +50,7 @@ def bind(
         for name, value in (
             ("user_id", user_id),
             ("user_email", user_email),
-            ("user_roles", None if user_roles is None else tuple(user_roles)),
+            ("user_roles", None if user_roles is None else _several(user_roles)),
             ("tenant_id", tenant_id),
             ("request_id", request_id),
             ("purpose", purpose),
@@ -76,12 +80,19 @@ def annotate(
     if call is None:
         return
     call.annotate(
-        resources=resources,
+        resources=None if resources is None else _several(resources),
         data_subject=data_subject,
-        data_classes=data_classes,
+        data_classes=None if data_classes is None else _several(data_classes),
         data_sensitivity=data_sensitivity,
         purpose=purpose,
     )
+
+
+def _several(values: Sequence[str] | str) -> tuple[str, ...]:
+    """A list as given, or the one value that somebody gave in its place: a mistake here must not hurt a tool."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return (str(values),)
+    return tuple(str(value) for value in islice(values, _SEVERAL))
 
 
 def current_request_id() -> str | None:

@@ -30,6 +30,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .assembly import Assembled
     from .auditor import Auditor, Audits
+    from .sinks.protocol import Sink
     from .status import StatusFile
 
 EXIT_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h: `run` ends a server that cannot be audited with it
@@ -73,7 +74,7 @@ class Instrumentation:
             self.settings, self._extras = loaded, {**self._extras, **extras}
             if before is not None and (loaded != before or extras):
                 # The stream ends well under the settings it began with; the next request opens one under the new.
-                self._close()
+                self._close(keep=self._extras.get("sinks", ()))
             if self._hooks is not None and before is not None and before.own_span != loaded.own_span:
                 self._hooks.remove()
                 self._hooks = None
@@ -173,12 +174,14 @@ class Instrumentation:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork_in_child)
 
-    def _close(self) -> None:
+    def _close(self, keep: Sequence[Sink] = ()) -> None:
         with self._lock:
             assembled, self._assembled = self._assembled, None
         if assembled is None:
             return
         for sink in assembled.auditor.parts.sinks:
+            if any(sink is kept for kept in keep):
+                continue
             try:
                 sink.close()
             except Exception as error:

@@ -18,8 +18,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from .fast import fast_text
+
+Survey = Literal["floats", "no floats"]
 CUT: Final = "$cut"
 BYTES: Final = "$bytes"
 MAX_SAFE_INTEGER: Final = 2**53 - 1
@@ -56,8 +59,11 @@ def text_if_simple(value: object, limits: Limits, known: Set[str], unknown: list
     appended to ``unknown``.
     """
     try:
-        if not _survey(value, limits, known, unknown):
+        survey = _survey(value, limits, known, unknown)
+        if survey is None:
             return None
+        if survey == "no floats" and fast_text is not None:
+            return fast_text(value)
         text = encode(value)
         if not text.isascii():
             text.encode()  # a lone surrogate cannot be encoded
@@ -68,12 +74,14 @@ def text_if_simple(value: object, limits: Limits, known: Set[str], unknown: list
         return None
 
 
-def _survey(value: object, limits: Limits, known: Set[str], unknown: list[str]) -> bool:
-    """Whether value is made of exact JSON types, string keys, small ints, within depth and nodes; level by level."""
+def _survey(value: object, limits: Limits, known: Set[str], unknown: list[str]) -> Survey | None:
+    """What value is made of, when that is exact JSON types, string keys, small ints, within depth and nodes; else None.
+
+    Level by level.
+    """
     if type(value) is not dict and type(value) is not list:
-        return type(value) in (str, bool, float, type(None)) or (
-            type(value) is int and -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
-        )
+        value = [value]
+    floats = False
     nodes = 1
     level: list[Any] = [value]
     for _ in range(limits.depth):
@@ -81,12 +89,12 @@ def _survey(value: object, limits: Limits, known: Set[str], unknown: list[str]) 
         for container in level:
             nodes += len(container)
             if nodes > limits.nodes:
-                return False
+                return None
             if type(container) is dict:
                 if not known >= container.keys():
                     for key in container:
                         if type(key) is not str or key[:1] == "$":
-                            return False
+                            return None
                         if key not in known:
                             unknown.append(key)
                 container = container.values()
@@ -97,15 +105,17 @@ def _survey(value: object, limits: Limits, known: Set[str], unknown: list[str]) 
                 if kind is int:
                     if -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
                         continue
-                    return False
+                    return None
                 if kind is dict or kind is list:
                     below.append(item)
-                elif not (item is None or kind is bool or kind is float):
-                    return False
+                elif kind is float:
+                    floats = True
+                elif not (item is None or kind is bool):
+                    return None
         if not below:
-            return True
+            return "floats" if floats else "no floats"
         level = below
-    return False
+    return None
 
 
 def normalise(value: object, limits: Limits) -> Any:

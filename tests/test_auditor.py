@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of steps, one record a request, and that no failing step reaches the server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
+
+from opentelemetry.instrumentation.mcp_audit.auditor import Auditor, Call, Parts
+from opentelemetry.instrumentation.mcp_audit.policy.model import Policy, Rule, builtin
+from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
+from opentelemetry.instrumentation.mcp_audit.record.content import Content
+from opentelemetry.instrumentation.mcp_audit.record.record import Actor, AuditRecord, Invocation, Origin, Outcome
+from opentelemetry.instrumentation.mcp_audit.sinks.protocol import Entry
+
+
+class _Receipt(NamedTuple):
+    stream_id: str
+    number: int
+    previous_hash: str | None
+    hash: str
+    line: bytes
+
+
+class _World:
+    """Fakes of everything around an Auditor; ``steps`` is what was called, in order."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        self.steps: list[str] = []
+        self.records: list[AuditRecord] = []
+        self.entries: list[Entry] = []
+        self.reports: list[str] = []
+        self.spans: list[Span | None] = []
+        self.failing: set[str] = set()
+        self.actor_seen: list[Mapping[str, Any]] = []
+        self.origin_found = Origin()
+        parts = Parts(
+            policy=policy or builtin(),
+            identity=self,
+            journal=self,
+            keyed=lambda value: f"keyed({value})",
+            new_content=self._content,
+            emit=self._emit,
+            sinks=(self,),
+            report=self.reports.append,
+        )
+        self.auditor = Auditor(parts)
+
+    def _step(self, name: str) -> None:
+        self.steps.append(name)
+        if name in self.failing:
+            raise RuntimeError(f"{name} is broken")
+
+    # journal
+    def open(self) -> None:
+        self._step("open")
+
+    def append(self, record: AuditRecord) -> _Receipt:
+        self._step("append")
+        self.records.append(record)
+        return _Receipt("stream", len(self.records), "ab" * 32, "cd" * 32, b"{}\n")
+
+    # identity
+    def actor(self, call: Invocation, bound: Mapping[str, Any]) -> Actor:
+        self._step("actor")
+        self.actor_seen.append(bound)
+        return Actor("ada", "user", "verified")
+
+    def origin(self, call: Invocation) -> Origin:
+        return self.origin_found
+
+    # sink
+    def write(self, entry: Entry) -> None:
+        self._step("sink")
+        self.entries.append(entry)
+
+    def close(self) -> None:
+        return None
+
+    def _content(self) -> Content:
+        self._step("content")
+        return Content()
+
+    def _emit(self, entry: Entry, span: Span | None) -> None:
+        self._step("emit")
+        self.spans.append(span)
+
+    def call(self, method: str = "tools/call", **options: Any) -> Call:
+        options.setdefault("params", {"name": "search", "arguments": {"q": "x"}})
+        invocation = Invocation(method, received=time.time_ns(), started=time.monotonic_ns(), **options)
+        call = self.auditor.begin(invocation)
+        assert call is not None
+        return call
+
+    def only(self) -> dict[str, Any]:
+        (record,) = self.records
+        return dict(record.attributes)
+
+
+def test_the_order_of_steps() -> None:
+    world = _World()
+    call = world.call()
+    assert world.steps == ["open"]
+    call.finish(Outcome("ok"))
+    assert world.steps == ["open", "actor", "content", "append", "emit", "sink"]
+    assert world.reports == []
+    world.call().finish(Outcome("ok"))
+    assert world.steps.count("open") == 1
+
+
+def test_one_request_one_record() -> None:
+    world = _World()
+    call = world.call()
+    call.finish(Outcome("tool_error"))
+    call.finish(Outcome("ok"))
+    assert world.only()["mcp_audit.outcome.detail"] == "tool_error"
+
+
+def test_level_none_is_no_call_but_opens_the_journal_ahead() -> None:
+    world = _World()
+    assert world.auditor.begin(Invocation("initialize")) is None
+    assert world.steps == ["open"]
+
+
+def test_what_every_outcome_record_has() -> None:
+    world = _World()
+    before = time.time_ns()
+    call = world.call()
+    call.finish(Outcome("ok", result_count=3))
+    (record,) = world.records
+    found = world.only()
+    journals_own = {
+        "audit.sequence.number",
+        "audit.sequence.stream_id",
+        "audit.integrity.canonicalization",
+        "mcp_audit.record.hash",
+    }
+    assert {name for name, row in TABLE.items() if row.need != "may"} - journals_own <= set(found)
+    assert found["audit.record.id"] == found["mcp_audit.call.id"] == found["mcp_audit.request.id"] == call.record_id
+    assert (found["audit.actor.id"], found["mcp_audit.actor.provenance"]) == ("ada", "verified")
+    assert (found["audit.outcome"], found["mcp_audit.decision"], found["audit.action"]) == (
+        "success",
+        "allowed",
+        "EXECUTE",
+    )
+    assert (found["mcp_audit.policy.rule"], found["mcp_audit.level"]) == ("calls", "request")
+    assert found["mcp_audit.policy.hash"] == builtin().hash
+    assert found["mcp_audit.result.count"] == 3
+    assert found["mcp_audit.duration_us"] == (record.observed - record.time) // 1000
+    assert before <= record.time <= record.observed <= time.time_ns() + 1_000_000
+    assert record.event_name == "mcp_audit.tool_call"
+    for name, value in found.items():
+        kind = {"string": str, "int": int, "bool": bool, "strings": list}[TABLE[name].type]
+        assert type(value) is kind, name
+
+
+def test_the_entry_is_the_journals_receipt() -> None:
+    world = _World()
+    world.call().finish(Outcome("ok"))
+    assert world.entries == [Entry(world.records[0], "stream", 1, "ab" * 32, "cd" * 32, b"{}\n")]
+
+
+def test_a_journal_that_fails_ends_the_steps_and_not_the_call() -> None:
+    world = _World()
+    world.failing = {"append"}
+    call = world.call()
+    call.finish(Outcome("ok"))
+    assert world.steps[-1] == "append", "nothing is told of a record that is not in the journal"
+    assert str(call.error) == "append is broken"
+    assert world.reports == [], "the journal itself says so"
+
+
+@pytest.mark.parametrize("broken", ["open", "emit", "sink"])
+def test_another_step_that_fails_is_said_and_the_next_is_done(broken: str) -> None:
+    world = _World()
+    world.failing = {broken}
+    world.call().finish(Outcome("ok"))
+    assert len(world.records) == 1
+    assert world.steps == ["open", "actor", "content", "append", "emit", "sink"]
+    what = {"open": "opening the journal", "emit": "OpenTelemetry", "sink": "sink _World"}[broken]
+    assert world.reports == [f"{what} failed: RuntimeError('{broken} is broken')"]
+
+
+def test_content_that_breaks_us_costs_the_content_not_the_record() -> None:
+    world = _World()
+    world.failing = {"actor"}
+    call = world.call()
+    call.finish(Outcome("tool_error"))
+    found = world.only()
+    assert found["audit.record.id"] == call.record_id
+    assert (found["audit.outcome"], found["mcp_audit.outcome.detail"]) == ("failure", "tool_error")
+    assert (found["mcp_audit.level"], found["audit.actor.id"]) == ("metadata", "unknown")
+    assert world.records[0].body is None
+    assert world.reports == ["the content of a tools/call could not be recorded: RuntimeError('actor is broken')"]
+    assert [entry.number for entry in world.entries] == [1]
+
+
+class _Hostile:
+    """A value that raises whatever is done with it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no string")
+
+    __repr__ = __str__
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("no truth")
+
+
+@pytest.mark.parametrize(
+    ("bound", "annotations"),
+    [
+        ({"purpose": _Hostile()}, {}),
+        ({"request_id": _Hostile()}, {}),
+        ({}, {"data_subject": _Hostile()}),
+        ({}, {"resources": [_Hostile()]}),
+    ],
+)
+def test_hostile_values_from_the_application_cost_neither_call_nor_record(
+    bound: dict[str, Any], annotations: dict[str, Any]
+) -> None:
+    world = _World()
+    call = world.call(bound=bound)
+    call.annotate(**annotations)
+    call.finish(Outcome("ok"))
+    found = world.only()
+    assert (found["audit.record.id"], found["audit.outcome"]) == (call.record_id, "success")
+
+
+def test_metadata_level_keeps_no_content() -> None:
+    world = _World(Policy((Rule("all", "metadata"),)))
+    world.call().finish(Outcome("ok", result={"content": [{"text": "secret"}]}))
+    (record,) = world.records
+    assert record.body is None
+    assert "mcp_audit.content.digest" not in record.attributes
+
+
+def test_whom_the_record_names_is_asked_at_the_end_with_what_was_bound_by_then() -> None:
+    world = _World()
+    call = world.call(bound={"tenant_id": "t1"})
+    call.bound = {**call.bound, "user_id": "eve"}
+    call.finish(Outcome("ok"))
+    assert world.actor_seen == [{"tenant_id": "t1", "user_id": "eve"}]
+
+
+@pytest.mark.parametrize(
+    ("bound", "header", "expected"),
+    [({"request_id": "b"}, "h", "b"), ({}, "h", "h"), ({"request_id": ""}, None, None)],
+)
+def test_the_request_id_that_tools_pass_on_is_the_recorded_one(
+    bound: dict[str, Any], header: str | None, expected: str | None
+) -> None:
+    world = _World()
+    world.origin_found = Origin(request_id=header)
+    call = world.call(bound=bound)
+    passed_on = call.request_id
+    call.finish(Outcome("ok"))
+    assert passed_on == world.only()["mcp_audit.request.id"] == (expected or call.record_id)
+
+
+def test_annotations() -> None:
+    world = _World()
+    call = world.call()
+    call.annotate(resources=["a"], data_subject="subject-1", purpose="one")
+    call.annotate(resources=["b"], data_classes=["phi"], data_sensitivity="high", purpose="two", data_subject=None)
+    call.finish(Outcome("ok"))
+    call.annotate(resources=["late"])
+    found = world.only()
+    assert found["mcp_audit.resources"] == ["a", "b"]
+    assert found["mcp_audit.data.classes"] == ["phi"]
+    assert found["mcp_audit.data.sensitivity"] == "high"
+    assert found["mcp_audit.data.subject"] == "keyed(subject-1)"
+    assert (found["mcp_audit.purpose"], found["mcp_audit.purpose.source"]) == ("two", "annotated")
+
+
+def test_the_records_ids_are_the_server_spans() -> None:
+    world = _World()
+    span = TracerProvider().get_tracer("t").start_span("server")
+    call = world.call()
+    call.see_span(INVALID_SPAN)
+    assert call.span is None
+    call.see_span(span)
+    call.finish(Outcome("ok"))
+    context = span.get_span_context()
+    (record,) = world.records
+    assert (record.trace_id, record.span_id) == (f"{context.trace_id:032x}", f"{context.span_id:016x}")
+    assert world.spans == [span]
+
+
+def test_without_a_span_they_are_those_of_the_requests_context() -> None:
+    world = _World()
+    span = TracerProvider().get_tracer("t").start_span("remote")
+    world.call(context=set_span_in_context(span)).finish(Outcome("ok"))
+    world.call().finish(Outcome("ok"))
+    context = span.get_span_context()
+    first, second = world.records
+    assert (first.trace_id, first.span_id) == (f"{context.trace_id:032x}", f"{context.span_id:016x}")
+    assert (second.trace_id, second.span_id) == ("", "")
+
+
+def test_the_event_on_the_span() -> None:
+    world = _World()
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    span = provider.get_tracer("t").start_span("server")
+    call = world.call()
+    call.mark_span(Outcome("ok"))
+    call.see_span(span)
+    call.mark_span(Outcome("denied"))
+    span.end()
+    call.mark_span(Outcome("ok"))
+    ((event,),) = [finished.events for finished in exporter.get_finished_spans()]
+    assert event.name == "mcp_audit.tool_call"
+    assert dict(event.attributes or {}) == {
+        "audit.record.id": call.record_id,
+        "audit.outcome": "failure",
+        "mcp_audit.outcome.detail": "denied",
+        "mcp_audit.decision": "denied",
+    }
+
+
+def test_the_first_exception_is_the_reason() -> None:
+    call = _World().call()
+    first = ValueError("first")
+    call.see_exception(first)
+    call.see_exception(ValueError("second"))
+    assert call.exception is first
+
+
+def test_threads_make_one_record_a_call() -> None:
+    world = _World()
+    calls = [world.call() for _ in range(200)]
+
+    def work(mine: list[Call]) -> None:
+        for call in mine:
+            call.finish(Outcome("ok"))
+
+    threads = [threading.Thread(target=work, args=(calls[place::4],)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(str(record.attributes["audit.record.id"]) for record in world.records) == sorted(
+        call.record_id for call in calls
+    )
