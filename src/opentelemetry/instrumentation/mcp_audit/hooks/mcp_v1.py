@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mcp 1.x (and fastmcp 2 and 3, which run on it): every request that has a handler passes ``Server._handle_request``.
+
+It answers through ``message.respond``, from inside, so the outcome is journaled in a ``respond`` of ours before the
+SDK's own is awaited. What never gets there (``initialize``, unknown methods, malformed params) is answered elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.instrumentation.mcp_audit.context import (
+    SCOPE_BOUND,
+    SCOPE_CONTEXT,
+    bound_here,
+    enter_call,
+)
+from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
+from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Outcome
+
+from . import reasons
+from .own_span import OwnSpan
+from .running import RUNNING, Running, Switch, Wrapper, leave
+from .snapshot import snapshot
+from .spans import ambient_or_remote, span_of
+from .stdio import on_pipe
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.mcp_audit.auditor import Call
+
+
+def handle_request(switch: Switch) -> Wrapper:
+    """Wrapper of ``Server._handle_request(self, message, req, session, lifespan_context, raise_exceptions)``."""
+
+    async def audited(
+        wrapped: Callable[..., Awaitable[Any]], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if not switch.on:
+            return await wrapped(*args, **kwargs)
+        message, request, session = _arguments(*args, **kwargs)
+        started = _begin(switch, message, request, session)
+        if started is None:
+            return await wrapped(*args, **kwargs)
+        call, invocation = started
+        method = invocation.method
+        running = Running(call, method)
+        makes_spans = _makes_spans(server)
+        own = OwnSpan(invocation, call, switch.tracer_provider) if switch.own_span and not makes_spans else None
+        # Where nobody makes a span of this request, that of its HTTP request carries the event, if there is one.
+        http_span = span_of(invocation.context) if invocation.scope is not None else None
+        if http_span is None or own is not None or makes_spans or not http_span.is_recording():
+            http_span = None
+        else:
+            call.see_span(http_span)
+            running.spanned = True
+        answered = False
+
+        def end(outcome: Outcome) -> None:
+            if http_span is not None:
+                call.mark_span(outcome)
+            if own is not None:
+                own.mark(outcome)
+            call.finish(outcome)
+
+        respond = message.respond
+
+        async def answer(response: Any) -> Any:
+            nonlocal answered
+            if not answered:
+                answered = True
+                # A response that meets a cancelled request is dropped by the SDK; the client was told of the cancel.
+                end(Outcome("cancelled") if message.cancelled else _of_response(response, running))
+            return await respond(response)
+
+        message.respond = answer
+        token = RUNNING.set(running)
+        tokens = enter_call(call)
+        if own is not None:
+            running.spanned = True
+            own.enter()
+        try:
+            result = await wrapped(*args, **kwargs)
+        except BaseException as error:
+            # Never an await here: a cancelled scope raises again at every one of them.
+            if not answered:
+                answered = True
+                end(_of_raise(error, running, message))
+            raise
+        else:
+            if not answered:
+                # Cancelled by the client: the SDK answered for the handler, which ends without a response.
+                answered = True
+                end(Outcome("cancelled" if message.cancelled else "client_gone"))
+            return result
+        finally:
+            if own is not None:
+                own.leave()
+            with suppress(AttributeError):  # the instance attribute of ours; gone if somebody put back the original
+                del message.respond
+            leave(token, tokens)
+
+    return audited
+
+
+def make_error_result(switch: Switch) -> Wrapper:
+    """Wrapper of ``Server._make_error_result(self, error_message)``, called where the reason is still at hand.
+
+    Inside the SDK's ``except`` the current exception is the reason; two fixed prefixes tell schema failures.
+    """
+
+    def seen(wrapped: Callable[..., Any], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        running = RUNNING.get()
+        if running is not None and running.method == "tools/call":
+            error = sys.exc_info()[1]
+            running.saw(error, _schema_failure(args[0] if args else kwargs.get("error_message"), error))
+        return wrapped(*args, **kwargs)
+
+    return seen
+
+
+def _schema_failure(text: Any, error: BaseException | None) -> Detail | None:
+    # The prefix alone would be a tool's to forge; the exception must be the validator's, or none for a missing output.
+    if not isinstance(text, str) or not (error is None or type(error).__module__.startswith("jsonschema")):
+        return None
+    if text.startswith("Input validation error:"):
+        return "invalid_arguments"
+    return "invalid_output" if text.startswith("Output validation error:") else None
+
+
+def _arguments(message: Any, req: Any, session: Any, *rest: Any, **more: Any) -> tuple[Any, Any, Any]:
+    return message, req, session
+
+
+def _begin(switch: Switch, message: Any, request: Any, session: Any) -> tuple[Call, Invocation] | None:
+    """Start the audit of a request; None when it gets no record."""
+    try:
+        invocation = _invocation(message, request, session)
+    except Exception as error:
+        # Nothing in a message can do this, only another shape of the SDK: said aloud, and recorded with what is left.
+        method = str(getattr(request, "method", "unknown"))
+        switch.problem(f"mcp_audit: who sent {method!r} requests cannot be told: {type(error).__name__}: {error}")
+        invocation = Invocation(method, received=time.time_ns(), started=time.monotonic_ns())
+    call = switch.begin(invocation)
+    return None if call is None else (call, invocation)
+
+
+def _makes_spans(server: Any) -> bool:
+    """Whether the server makes SERVER spans itself (fastmcp 3)."""
+    module = sys.modules.get("fastmcp.server.server")
+    return module is not None and type(server).__module__.startswith("fastmcp") and hasattr(module, "server_span")
+
+
+def _invocation(message: Any, request: Any, session: Any) -> Invocation:
+    received, started = time.time_ns(), time.monotonic_ns()
+    http: Any = getattr(message.message_metadata, "request_context", None)
+    scope = getattr(http, "scope", None)
+    meta = _dump(message.request_meta)
+    client = session.client_params
+    info = client.clientInfo if client is not None else None
+    version = str(client.protocolVersion) if client is not None else None
+    session_id = None
+    if scope is not None:
+        session_id = http.headers.get("mcp-session-id")
+        # What was negotiated; the session only knows what the client asked for.
+        version = http.headers.get("mcp-protocol-version") or version
+        stash = scope.get(SCOPE_CONTEXT)
+        context = stash if span_of(stash) is not None else ambient_or_remote(meta, stash)
+        # Never the ambient bindings: they are those of the request that created the session.
+        bound = scope.get(SCOPE_BOUND) or {}
+    else:
+        context = ambient_or_remote(meta)
+        bound = bound_here()
+    return Invocation(
+        method=request.method,
+        params=_params(request.params),
+        meta=meta,
+        request_id=message.request_id,
+        received=received,
+        started=started,
+        transport="tcp" if scope is not None else "pipe" if on_pipe() else None,
+        session_id=session_id,
+        protocol_version=version,
+        client_name=info.name if info is not None else None,
+        client_version=info.version if info is not None else None,
+        scope=scope,
+        bound=bound,
+        context=context,
+    )
+
+
+def _params(params: Any) -> Mapping[str, Any]:
+    """What stood on the wire beside ``_meta``, from the SDK's model of it."""
+    if params is None:
+        return {}
+    if hasattr(params, "arguments") and hasattr(params, "name") and hasattr(params, "__pydantic_fields_set__"):
+        # The two methods that carry content. Copied by hand: a dump could refuse a value that the tool accepts.
+        given = params.__pydantic_fields_set__
+        plain: dict[str, Any] = {"name": params.name}
+        if "arguments" in given:
+            plain["arguments"] = snapshot(params.arguments)
+        for name in given - {"name", "arguments", "meta"}:
+            plain[name] = _dump(getattr(params, name, None))
+        return plain
+    dumped = dict(_dump(params))
+    dumped.pop("_meta", None)
+    return dumped
+
+
+def _dump(model: Any) -> Any:
+    """The wire form of one of the SDK's models. A value that JSON cannot say stays what it is; nothing raises."""
+    if model is None:
+        return {}
+    dump = getattr(model, "model_dump", None)
+    if dump is None:
+        return model
+    try:
+        return dump(mode="json", by_alias=True, exclude_none=True)
+    except (ValueError, TypeError, RecursionError):  # pydantic's serialisation errors are ValueErrors
+        return dict(model)
+
+
+def _of_response(response: Any, running: Running) -> Outcome:
+    """The outcome of what is handed to ``respond``: ``ErrorData``, or a ``ServerResult`` around the result's model."""
+    root = getattr(response, "root", None)
+    if root is None:
+        code = getattr(response, "code", None)
+        if not isinstance(code, int):
+            return Outcome("ok")
+        return reasons.of_rpc_error(
+            code, str(response.message), getattr(response, "data", None), running.method, running.error
+        )
+    # Made only when the level keeps results.
+    wire = partial(_dump, root)
+    if getattr(root, "isError", None) is True:
+        return reasons.of_tool_error(running.error, running.detail, wire)
+    if running.method == "tools/call" and getattr(root, "task", None) is not None:
+        return Outcome("task_created", result=wire)
+    return Outcome("ok", result=wire, result_count=_count(root))
+
+
+def _count(root: Any) -> int | None:
+    # The fields of the model are a mapping already; no dump is needed to count.
+    return reasons.count(root.__dict__)
+
+
+def _of_raise(error: BaseException, running: Running, message: Any) -> Outcome:
+    if isinstance(error, Exception):
+        return reasons.of_exception(error, running.method, running.error, 0)
+    return reasons.cancelled(error, bool(message.cancelled))

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the hooks of one request share while it runs: the audited call, and what hooks near the tool saw of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.instrumentation.mcp_audit.context import leave_call
+from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
+from opentelemetry.instrumentation.mcp_audit.record.record import Invocation
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from opentelemetry.instrumentation.mcp_audit.auditor import AuditorSource, Call
+
+    # What `context.enter_call` gives.
+    CallTokens = tuple[Token[Call | None], Token[Mapping[str, Any]]]
+
+# The signature wrapt asks of a wrapper: (wrapped, instance, args, kwargs).
+Wrapper = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+_PROBLEMS_LIMIT: Final = 100
+
+
+class Switch:
+    """Whether the hooks are live, and where they find the auditor.
+
+    Wrappers outlive their removal where an SDK kept a bound method or a copied name; they ask this switch on every
+    call and pass everything through when it is off.
+    """
+
+    __slots__ = ("_problem", "_told", "auditor", "on", "own_span", "tracer_provider")
+
+    def __init__(
+        self,
+        auditor: AuditorSource,
+        problem: Callable[[str], None],
+        *,
+        own_span: bool = False,
+        tracer_provider: TracerProvider | None = None,
+    ) -> None:
+        self.auditor = auditor
+        self._problem = problem
+        self._told: set[str] = set()
+        self.own_span = own_span
+        self.tracer_provider = tracer_provider
+        self.on = True
+
+    def begin(self, invocation: Invocation) -> Call | None:
+        """Start the audit of a request; None when it gets no record, or when there is no auditor to be had."""
+        try:
+            return self.auditor().begin(invocation)
+        except Exception as error:  # whatever is wrong with the audit, the request is served
+            self.problem(f"mcp_audit: requests are NOT audited: {type(error).__name__}: {error}")
+            return None
+
+    def problem(self, sentence: str) -> None:
+        """Say what keeps requests from being audited, once: the same thing would be said again by every request."""
+        if sentence not in self._told and len(self._told) < _PROBLEMS_LIMIT:
+            self._told.add(sentence)
+            self._problem(sentence)
+
+
+class Running:
+    """The request that is being handled in this context.
+
+    ``error`` is the exception with which the outermost tool function of this request ended, ``detail`` what the SDK
+    itself said of it (a schema failure); both are reasons behind an answer, never the answer. ``spanned`` is set once
+    the server span of this request was seen, so that spans of nested calls are not taken for it.
+    """
+
+    __slots__ = ("call", "detail", "error", "inside_tool", "method", "spanned")
+
+    def __init__(self, call: Call, method: str) -> None:
+        self.call = call
+        self.method = method
+        self.error: BaseException | None = None
+        self.detail: Detail | None = None
+        self.inside_tool = False
+        self.spanned = False
+
+    def saw(self, error: BaseException | None, detail: Detail | None = None) -> None:
+        """Remember why the tool failed; the first reason that is told stays."""
+        if self.error is None and self.detail is None:
+            self.detail = detail
+            if error is not None:
+                self.error = error
+                self.call.see_exception(error)
+
+
+RUNNING: Final[ContextVar[Running | None]] = ContextVar("mcp_audit.running", default=None)
+
+
+def leave(token: Token[Running | None], call: CallTokens | None = None) -> None:
+    """Put back what was running before.
+
+    A coroutine that is closed unfinished at loop shutdown ends in another context; there nothing is left to restore.
+    """
+    try:
+        if call is not None:
+            leave_call(call)
+        RUNNING.reset(token)
+    except ValueError:
+        return

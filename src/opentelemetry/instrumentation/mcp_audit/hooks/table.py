@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrapped in the MCP SDKs, one row each, and how it is put on and taken off.
+
+Nothing of an SDK is imported here: each row waits for its module with a post-import hook, and which generation of the
+SDK is there is told by its features, never by its version.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import RLock
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import wrapt
+
+from . import fastmcp, http, mcp_v1, mcp_v2, stdio
+from .running import Switch, Wrapper
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
+
+    from opentelemetry.instrumentation.mcp_audit.auditor import AuditorSource
+
+Stack = Literal["mcp 2.x", "mcp 1.x", "mcp", "fastmcp"]
+State = Literal["hooked", "waiting", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One wrapped thing.
+
+    ``needed``: without it requests of this stack would go unaudited, which is said aloud. ``copied``: a function that
+    other modules import by name; there the name is changed too.
+    """
+
+    module: str
+    attribute: str
+    wrapper: Callable[[Switch], Wrapper]
+    stack: Stack
+    needed: bool = False
+    copied: bool = False
+
+
+RUNNER: Final = "mcp.server.runner"
+LOWLEVEL: Final = "mcp.server.lowlevel.server"
+
+ROWS: Final[tuple[Row, ...]] = (
+    Row(RUNNER, "ServerRunner._on_request", mcp_v2.on_request, "mcp 2.x", needed=True),
+    Row(LOWLEVEL, "Server._handle_request", mcp_v1.handle_request, "mcp 1.x", needed=True),
+    Row("mcp.server._otel", "OpenTelemetryMiddleware.__call__", mcp_v2.server_span, "mcp 2.x"),
+    Row("mcp.server.mcpserver.server", "MCPServer.call_tool", fastmcp.call_tool, "mcp 2.x"),
+    Row(LOWLEVEL, "Server._make_error_result", mcp_v1.make_error_result, "mcp 1.x"),
+    Row("mcp.server.stdio", "stdio_server", stdio.stdio_server, "mcp", copied=True),
+    Row("mcp.server.streamable_http", "StreamableHTTPServerTransport.handle_request", http.asgi_entry, "mcp"),
+    Row("mcp.server.sse", "SseServerTransport.handle_post_message", http.asgi_entry, "mcp"),
+    Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", mcp_v2.server_span, "fastmcp"),
+    Row("fastmcp.server.server", "FastMCP.call_tool", fastmcp.call_tool, "fastmcp"),
+    Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """How one row stands: ``hooked``, ``waiting`` for its module to be imported, ``missing`` from it."""
+
+    module: str
+    attribute: str
+    stack: Stack
+    state: State
+    needed: bool
+
+
+@dataclass(slots=True)
+class _Patch:
+    row: Row
+    owner: Any
+    name: str
+    original: Any
+    wrapper: Any
+    own: bool
+
+
+class Hooks:
+    """The hooks of one instrumentation: :meth:`install`, :meth:`remove`, and again, as often as wanted.
+
+    ``source`` gives the auditor in force, asked anew for every request. ``on_problem`` gets one clear sentence for
+    each thing that keeps requests from being audited. ``own_span``: mcp 1.x gets a SERVER span made here, by
+    ``tracer_provider`` or the global one.
+    """
+
+    def __init__(
+        self,
+        source: AuditorSource,
+        on_problem: Callable[[str], None],
+        *,
+        own_span: bool = False,
+        tracer_provider: TracerProvider | None = None,
+    ) -> None:
+        self._switch = Switch(source, on_problem, own_span=own_span, tracer_provider=tracer_provider)
+        self._switch.on = False
+        self._waiting: set[str] = set()
+        self._patches: dict[tuple[str, str], _Patch] = {}
+        self._missing: set[tuple[str, str]] = set()
+        # Imports happen on any thread.
+        self._lock = RLock()
+
+    @property
+    def problem_free(self) -> bool:
+        """False when a module that must be hooked was imported and could not be."""
+        return not any(row.needed and (row.module, row.attribute) in self._missing for row in ROWS)
+
+    def install(self) -> Hooks:
+        """Wrap what is imported already, and wait for the rest. Does nothing where it is done."""
+        with self._lock:
+            self._switch.on = True
+            for module in dict.fromkeys(row.module for row in ROWS):
+                if module in self._waiting:
+                    loaded = sys.modules.get(module)
+                    if loaded is not None:
+                        self._wrap(loaded)
+                else:
+                    # An import hook cannot be taken back; ours asks whether it is still wanted.
+                    self._waiting.add(module)
+                    wrapt.register_post_import_hook(self._imported, module)
+        return self
+
+    def remove(self) -> None:
+        """Take every wrapper off, leaving the SDK's classes as they were, and make the import hooks inert."""
+        with self._lock:
+            self._switch.on = False
+            self._missing.clear()
+            for key, patch in list(self._patches.items()):
+                if _unwrap(patch):
+                    del self._patches[key]
+
+    def live(self) -> list[HookState]:
+        """Every row and how it stands, for ``doctor``."""
+        return [HookState(row.module, row.attribute, row.stack, self._state(row), row.needed) for row in ROWS]
+
+    def _state(self, row: Row) -> State:
+        key = (row.module, row.attribute)
+        if key in self._missing:
+            return "missing"
+        return "hooked" if key in self._patches and self._switch.on else "waiting"
+
+    def _imported(self, module: ModuleType) -> None:
+        with self._lock:
+            if self._switch.on:
+                self._wrap(module)
+
+    def _wrap(self, module: ModuleType) -> None:
+        for row in ROWS:
+            if row.module != module.__name__:
+                continue
+            key = (row.module, row.attribute)
+            if key in self._patches:
+                # Still on from before a remove() that found another wrapper on top of it; live again by the switch.
+                continue
+            try:
+                patch = _put_on(module, row, self._switch)
+            except AttributeError:
+                self._absent(row)
+                continue
+            self._patches[key] = patch
+            self._missing.discard(key)
+
+    def _absent(self, row: Row) -> None:
+        """A row's attribute is not in its module: expected between generations, loud where nothing else covers it."""
+        if not row.needed:
+            return
+        if row.module == LOWLEVEL and _exists(RUNNER):
+            # mcp 2.x: its low-level server is only a registry, requests pass the runner.
+            return
+        self._missing.add((row.module, row.attribute))
+        other = "" if row.module == RUNNER else f" and there is no module {RUNNER}"
+        self._switch.problem(
+            f"mcp_audit: requests are NOT audited: {row.module} has no {row.attribute}{other}. "
+            "This version of the MCP SDK is too old or has changed; "
+            "see the supported versions of opentelemetry-instrumentation-mcp-audit."
+        )
+
+
+def install(
+    source: AuditorSource,
+    on_problem: Callable[[str], None],
+    *,
+    own_span: bool = False,
+    tracer_provider: TracerProvider | None = None,
+) -> Hooks:
+    """Make the hooks and put them on."""
+    return Hooks(source, on_problem, own_span=own_span, tracer_provider=tracer_provider).install()
+
+
+def _exists(module: str) -> bool:
+    if module in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _put_on(module: ModuleType, row: Row, switch: Switch) -> _Patch:
+    """Wrap one attribute. AttributeError when it is not there."""
+    owner: Any = module
+    *path, name = row.attribute.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    own = name in vars(owner)
+    if not own and name.startswith("__"):
+        # Every object has a `__call__` of some kind; only the class's own is the one meant.
+        raise AttributeError(row.attribute)
+    original = vars(owner)[name] if own else getattr(owner, name)
+    wrapper = wrapt.FunctionWrapper(original, row.wrapper(switch))
+    setattr(owner, name, wrapper)
+    if row.copied:
+        _rename(name, original, wrapper)
+    return _Patch(row, owner, name, original, wrapper, own)
+
+
+def _unwrap(patch: _Patch) -> bool:
+    """Put the original back; False when somebody else wrapped ours and it has to stay, inert."""
+    if vars(patch.owner).get(patch.name) is not patch.wrapper:
+        return False
+    if patch.own:
+        setattr(patch.owner, patch.name, patch.original)
+    else:
+        delattr(patch.owner, patch.name)
+    if patch.row.copied:
+        _rename(patch.name, patch.wrapper, patch.original)
+    return True
+
+
+def _rename(name: str, old: Any, new: Any) -> None:
+    """Change what ``from … import name`` copied into modules that are loaded already."""
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if isinstance(names, dict) and names.get(name) is old:
+            names[name] = new

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MCP stack of this environment behind one face: the same server, clients and calls on each of them.
+
+Which stack it is is told by its features. A server here has tools that succeed, fail, answer ``isError``, wait; a
+resource, and a prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+V2 = find_spec("mcp.server.runner") is not None
+FASTMCP = find_spec("fastmcp") is not None
+# fastmcp 3 and 4 make a span for each request themselves, fastmcp 2 does not.
+FASTMCP_SPANS = FASTMCP and find_spec("fastmcp.server.telemetry") is not None
+MODERN = "2026-07-28"
+NAME = ("fastmcp on " if FASTMCP else "") + ("mcp 2.x" if V2 else "mcp 1.x")
+SERVER_SPANS = V2 or FASTMCP_SPANS
+
+TOKENS = {
+    "alice-token": {
+        "client_id": "app",
+        "sub": "alice",
+        "scopes": ["read"],
+        "iss": "https://issuer.example",
+        "jti": "token-1",
+        "email": "alice@example.com",
+        "tid": "acme",
+        "roles": ["nurse"],
+        "act": {"sub": "agent-7", "iss": "https://issuer.example"},
+    },
+    "bob-token": {"client_id": "app", "sub": "bob", "scopes": ["read"], "iss": "https://issuer.example"},
+}
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def rows() -> list[int]:
+    """Three rows."""
+    return [1, 2, 3]
+
+
+def crash() -> str:
+    """Fail with a KeyError."""
+    raise KeyError("missing")
+
+
+async def wait() -> str:
+    """Wait until cancelled, or for long."""
+    await asyncio.sleep(30)
+    return "late"
+
+
+async def bind_inside() -> str:
+    """Bind and annotate from inside the tool."""
+    from opentelemetry.instrumentation import mcp_audit
+
+    mcp_audit.bind(purpose="treatment")
+    mcp_audit.annotate(resources=["patient/1"], data_classes=["phi"])
+    return "bound"
+
+
+def text_resource() -> str:
+    """A text."""
+    return "text"
+
+
+def greet(name: str) -> str:
+    """A prompt."""
+    return f"hello {name}"
+
+
+def refuse() -> Any:
+    """Answer with isError, by whatever way the stack has."""
+    if FASTMCP:
+        from fastmcp.exceptions import ToolError
+
+        raise ToolError("refused")
+    if V2:
+        from mcp_types import CallToolResult, TextContent
+
+        return CallToolResult(content=[TextContent(type="text", text="refused")], is_error=True)
+    from mcp.types import CallToolResult, TextContent
+
+    return CallToolResult(content=[TextContent(type="text", text="refused")], isError=True)
+
+
+def server(*, auth: bool = False) -> Any:
+    """A new server with everything registered; ``auth``: over HTTP it wants one of :data:`TOKENS`."""
+    if FASTMCP:
+        from fastmcp import FastMCP
+        from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
+
+        made: Any = FastMCP("coverage", auth=StaticTokenVerifier(TOKENS) if auth else None)
+    elif V2:
+        from mcp.server.mcpserver import MCPServer
+
+        made = MCPServer("coverage", **_auth_settings(auth))
+    else:
+        from mcp.server.fastmcp import FastMCP as SdkFastMCP
+
+        made = SdkFastMCP("coverage", **_auth_settings(auth))
+    for tool in (add, rows, crash, wait, bind_inside):
+        made.tool()(tool)
+    made.tool(**({} if FASTMCP else {"structured_output": False}))(refuse)
+    made.resource("data://text")(text_resource)
+    made.prompt()(greet)
+    return made
+
+
+class _Verifier:
+    async def verify_token(self, token: str) -> Any:
+        from mcp.server.auth.provider import AccessToken
+
+        claims = TOKENS.get(token)
+        if claims is None:
+            return None
+        return AccessToken(
+            token=token,
+            client_id=claims["client_id"],
+            scopes=claims["scopes"],
+            subject=claims["sub"],
+            claims={name: value for name, value in claims.items() if name not in ("sub", "client_id", "scopes")},
+        )
+
+
+def _auth_settings(auth: bool) -> dict[str, Any]:
+    if not auth:
+        return {}
+    from mcp.server.auth.settings import AuthSettings
+
+    return {
+        "auth": AuthSettings(issuer_url="http://127.0.0.1:1", resource_server_url="http://127.0.0.1:1"),
+        "token_verifier": _Verifier(),
+    }
+
+
+def asgi_app(made: Any, *, stateless: bool = False) -> Any:
+    """The streamable HTTP application of a server, at ``/mcp``."""
+    if FASTMCP:
+        return made.http_app(path="/mcp", stateless_http=stateless)
+    if V2:
+        return made.streamable_http_app(stateless_http=stateless)
+    made.settings.stateless_http = stateless
+    return made.streamable_http_app()
+
+
+def sse_app(made: Any) -> Any:
+    """The HTTP+SSE application of a server (protocol 2024-11-05), at ``/sse``."""
+    return made.http_app(path="/sse", transport="sse") if FASTMCP else made.sse_app()
+
+
+class Caller:
+    """One client connection. Every call returns the answer, or the exception that the client got for it."""
+
+    def __init__(self, session: Any, http: Any = None, url: str = "") -> None:
+        self.session = session
+        self.http = http
+        self.url = url
+
+    async def tool(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
+        return await _answer(self.session.call_tool(name, arguments or {}))
+
+    async def resource(self, uri: str) -> Any:
+        from pydantic import AnyUrl
+
+        return await _answer(self.session.read_resource(uri if V2 else AnyUrl(uri)))
+
+    async def prompt(self, name: str, arguments: dict[str, str]) -> Any:
+        return await _answer(self.session.get_prompt(name, arguments))
+
+    async def unknown_method(self) -> Any:
+        """Send a method that no server has (2.x clients can)."""
+        if self.http is None or self.session.protocol_version != MODERN:
+            return await _answer(self.session._dispatcher.send_raw_request("no/such", {"_meta": self._envelope()}))
+        # Modern HTTP wants the method in a header too, which the client sets for methods it knows.
+        return await self.http.post(
+            self.url,
+            json={"jsonrpc": "2.0", "id": 77, "method": "no/such", "params": {"_meta": self._envelope()}},
+            headers={
+                "accept": "application/json, text/event-stream",
+                "mcp-protocol-version": MODERN,
+                "mcp-method": "no/such",
+            },
+        )
+
+    def _envelope(self) -> dict[str, Any]:
+        if self.session.protocol_version != MODERN:
+            return {}
+        prefix = "io.modelcontextprotocol/"
+        return {prefix + "protocolVersion": MODERN, prefix + "clientCapabilities": {}}
+
+    async def cancelled_tool(self, in_flight: Callable[[], Awaitable[None]]) -> None:
+        """Call ``wait`` and cancel it, once ``in_flight`` returns, as this generation of clients does."""
+        request_id = getattr(self.session, "_request_id", None)  # of the 1.x client's next request
+        call = asyncio.ensure_future(self.tool("wait"))
+        await asyncio.sleep(0)  # the call takes its id before any other one
+        await in_flight()
+        if not V2:
+            # The 1.x client sends nothing of its own accord.
+            from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
+
+            params = CancelledNotificationParams(requestId=request_id, reason="enough")
+            notification = CancelledNotification(method="notifications/cancelled", params=params)
+            await self.session.send_notification(ClientNotification(notification))
+            await call
+        else:
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+
+
+async def _answer(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except Exception as error:
+        return error
+
+
+@asynccontextmanager
+async def in_memory(made: Any, *, modern: bool = False) -> AsyncIterator[Caller]:
+    """A client and the server in this process."""
+    low = _lowlevel(made)
+    if V2:
+        from mcp.client import Client
+
+        async with Client(low, mode="auto" if modern else "legacy") as client:
+            yield Caller(client.session)
+    else:
+        from mcp.shared.memory import create_connected_server_and_client_session
+
+        async with AsyncExitStack() as exits:
+            if FASTMCP:
+                await exits.enter_async_context(made._lifespan_manager())
+            yield Caller(await exits.enter_async_context(create_connected_server_and_client_session(low)))
+
+
+def _lowlevel(made: Any) -> Any:
+    for name in ("_mcp_server", "_lowlevel_server"):
+        if hasattr(made, name):
+            return getattr(made, name)
+    return made
+
+
+@asynccontextmanager
+async def over_http(url: str, headers: dict[str, str], *, modern: bool = False) -> AsyncIterator[Caller]:
+    """A client of a server at ``url``. ``Caller.http.headers`` can be changed between calls."""
+    from mcp.client.streamable_http import streamable_http_client
+
+    if V2:
+        import httpx2 as httpx
+        from mcp.client import Client
+
+        async with httpx.AsyncClient(headers=headers, timeout=30) as http:
+            transport = streamable_http_client(url, http_client=http)
+            async with Client(transport, mode=MODERN if modern else "legacy") as client:
+                yield Caller(client.session, http, url)
+    else:
+        import httpx
+        from mcp import ClientSession
+
+        async with (
+            httpx.AsyncClient(headers=headers, timeout=30) as http,
+            streamable_http_client(url, http_client=http) as (read, write, _),
+            ClientSession(read, write, read_timeout_seconds=timedelta(seconds=30)) as session,
+        ):
+            await session.initialize()
+            yield Caller(session, http, url)
+
+
+@asynccontextmanager
+async def over_sse(url: str, headers: dict[str, str]) -> AsyncIterator[Caller]:
+    """A client of the HTTP+SSE transport of a server."""
+    from mcp.client.sse import sse_client
+
+    if V2:
+        from mcp.client import Client
+
+        async with Client(sse_client(url, headers=headers), mode="legacy") as client:
+            yield Caller(client.session)
+    else:
+        from mcp import ClientSession
+
+        async with sse_client(url, headers=headers) as (read, write), ClientSession(read, write) as session:
+            await session.initialize()
+            yield Caller(session)
+
+
+@asynccontextmanager
+async def over_stdio(command: list[str], env: dict[str, str], *, modern: bool = False) -> AsyncIterator[Caller]:
+    """A client of a server process on its stdin and stdout."""
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    parameters = StdioServerParameters(command=command[0], args=command[1:], env=env)
+    if V2:
+        from mcp.client import Client
+
+        async with Client(stdio_client(parameters), mode=MODERN if modern else "legacy") as client:
+            yield Caller(client.session)
+    else:
+        from mcp import ClientSession
+
+        async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
+            await session.initialize()
+            yield Caller(session)
+
+
+def run_stdio() -> None:
+    """Serve on stdin and stdout (this file is also the server process's main script)."""
+    made = server()
+    if FASTMCP:
+        made.run(transport="stdio", show_banner=False)
+    else:
+        made.run(transport="stdio")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    run_stdio()

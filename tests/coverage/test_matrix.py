@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request, one outcome record, with its exact detail: every kind of call over every transport of this stack."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stack
+from serving import serving
+
+from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
+
+pytestmark = pytest.mark.timeout(60)
+
+TRANSPORTS = [
+    "memory",
+    "memory-modern",
+    "stdio",
+    "stdio-modern",
+    "http-stateful",
+    "http-stateless",
+    "http-modern",
+    "http-sse",
+]
+Attributes = dict[str, Any]
+
+
+class Trail:
+    """The outcome records so far: captured in this process, or read from the journal of another one."""
+
+    def __init__(self, read: Callable[[], list[Attributes]]) -> None:
+        self.read = read
+
+    async def wait_for(self, count: int) -> list[Attributes]:
+        """The records once there are ``count`` of them; fails after 10 s with what there is."""
+        for _ in range(200):
+            found = self.read()
+            if len(found) >= count:
+                return found
+            await asyncio.sleep(0.05)
+        pytest.fail(f"expected {count} records, found {[record['mcp_audit.outcome.detail'] for record in self.read()]}")
+
+
+def journal_records(directory: Path) -> list[Attributes]:
+    """The outcome records in the segments below ``directory``, as attributes by name."""
+    found = []
+    for path in sorted(directory.rglob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            record = json.loads(line)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+            attributes = {item["key"]: _plain(item["value"]) for item in record["attributes"]}
+            if "mcp_audit.outcome.detail" in attributes:
+                found.append(attributes)
+    return found
+
+
+def _plain(value: dict[str, Any]) -> Any:
+    ((kind, plain),) = value.items()
+    if kind == "arrayValue":
+        return [_plain(item) for item in plain["values"]]
+    return int(plain) if kind == "intValue" else plain
+
+
+@asynccontextmanager
+async def connected(transport: str, tmp_path: Path) -> AsyncIterator[tuple[stack.Caller, Trail]]:
+    """A client and an audited server over ``transport``, and the trail that the server leaves."""
+    modern = transport.endswith("modern")
+    if modern and not stack.V2:
+        pytest.skip(f"{stack.NAME} does not speak {stack.MODERN}")
+    if transport.startswith("stdio"):
+        directory = tmp_path / "audit"
+        here = Path(__file__).parent
+        command = [sys.executable, str(here / "launcher.py"), str(here / "stack.py")]
+        env = {**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory)}
+        async with stack.over_stdio(command, env, modern=modern) as caller:
+            yield caller, Trail(lambda: journal_records(directory))
+        return
+    with capture_audit() as audit:
+        trail = Trail(lambda: [dict(record.attributes) for record in audit.outcomes()])
+        if transport.startswith("memory"):
+            async with stack.in_memory(stack.server(), modern=modern) as caller:
+                yield caller, trail
+            return
+        headers = {"authorization": "Bearer alice-token", "x-request-id": "req-1", "user-agent": "test/1"}
+        if transport == "http-sse":
+            with serving(stack.sse_app(stack.server(auth=True))) as url:
+                async with stack.over_sse(url.replace("/mcp", "/sse"), headers) as caller:
+                    yield caller, trail
+            return
+        app = stack.asgi_app(stack.server(auth=True), stateless=transport == "http-stateless")
+        with serving(app) as url:
+            async with stack.over_http(url, headers, modern=modern) as caller:
+                yield caller, trail
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param
+
+
+def the_actor(transport: str) -> Attributes:
+    """What the record must say of the caller over ``transport``."""
+    if transport.startswith("http"):
+        return {
+            "audit.actor.id": "alice",
+            "audit.actor.type": "user",
+            "mcp_audit.actor.provenance": "verified",
+            "user.id": "alice",
+            "user.email": "alice@example.com",
+            "user.roles": ["nurse"],
+            "mcp_audit.actor.issuer": "https://issuer.example",
+            "mcp_audit.actor.client_id": "app",
+            "mcp_audit.actor.scopes": ["read"],
+            "mcp_audit.actor.token.id": "token-1",
+            "mcp_audit.actor.chain": ["https://issuer.example|agent-7"],
+            "mcp_audit.tenant.id": "acme",
+            "mcp_audit.request.id": "req-1",
+            "user_agent.original": "test/1",
+            "client.address": "127.0.0.1",
+            "audit.source.id": "127.0.0.1",
+            "audit.source.type": "ipv4",
+            "network.transport": "tcp",
+        }
+    if transport.startswith("stdio"):
+        return {
+            "audit.actor.id": getpass.getuser(),
+            "audit.actor.type": "user",
+            "mcp_audit.actor.provenance": "os",
+            "network.transport": "pipe",
+        }
+    return {"audit.actor.id": "anonymous", "mcp_audit.actor.provenance": "none", "network.transport": None}
+
+
+def check(record: Attributes, expected: Attributes) -> None:
+    """Every expected attribute is there with its value and type; None means that it must be absent."""
+    assert {name: record.get(name) for name in expected} == expected
+
+
+TOOL = {"mcp.method.name": "tools/call", "audit.action": "EXECUTE", "audit.target.type": "tool"}
+
+
+async def test_ok(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        answer = await caller.tool("add", {"a": 1, "b": 2})
+        (record,) = await trail.wait_for(1)
+    assert answer.content[0].text == "3"
+    check(record, TOOL)
+    check(record, the_actor(transport))
+    check(
+        record,
+        {
+            "gen_ai.tool.name": "add",
+            "audit.target.id": "add",
+            "audit.outcome": "success",
+            "mcp_audit.outcome.detail": "ok",
+            "mcp_audit.decision": "allowed",
+            "mcp_audit.result.count": 1,
+            "error.type": None,
+        },
+    )
+    assert isinstance(record["jsonrpc.request.id"], str)
+    assert record["mcp_audit.duration_us"] >= 0
+    if transport != "http-stateless":
+        assert record["mcp_audit.client.name"]
+    assert record["mcp.protocol.version"] == (stack.MODERN if "modern" in transport else "2025-11-25")
+    assert ("mcp.session.id" in record) == (transport == "http-stateful")
+
+
+async def test_rows_are_counted(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.tool("rows")
+        (record,) = await trail.wait_for(1)
+    check(record, {"mcp_audit.outcome.detail": "ok", "mcp_audit.result.count": 3})
+
+
+async def test_is_error(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.tool("refuse")
+        (record,) = await trail.wait_for(1)
+    # fastmcp has no other way to answer `isError` than to raise; what was raised is then the better reason.
+    check(
+        record,
+        {
+            **TOOL,
+            **the_actor(transport),
+            "mcp_audit.outcome.detail": "tool_error",
+            "audit.outcome": "failure",
+            "error.type": "ToolError" if stack.FASTMCP else "tool_error",
+        },
+    )
+
+
+async def test_tool_raised(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.tool("crash")
+        (record,) = await trail.wait_for(1)
+    check(
+        record,
+        {
+            **TOOL,
+            **the_actor(transport),
+            "mcp_audit.outcome.detail": "tool_error",
+            "audit.outcome": "failure",
+            "error.type": "KeyError",
+        },
+    )
+
+
+async def test_unknown_tool(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.tool("no_such_tool")
+        (record,) = await trail.wait_for(1)
+    check(
+        record,
+        {
+            **TOOL,
+            **the_actor(transport),
+            "gen_ai.tool.name": "no_such_tool",
+            "mcp_audit.outcome.detail": "unknown_tool",
+            "audit.outcome": "failure",
+            "error.type": "unknown_tool",
+        },
+    )
+
+
+async def test_invalid_arguments(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.tool("add", {"a": "many", "b": 2})
+        (record,) = await trail.wait_for(1)
+    check(
+        record,
+        {
+            **TOOL,
+            **the_actor(transport),
+            "mcp_audit.outcome.detail": "invalid_arguments",
+            "audit.outcome": "failure",
+            "error.type": "invalid_arguments",
+        },
+    )
+
+
+async def test_cancelled(transport: str, tmp_path: Path) -> None:
+    if transport == "http-stateless":
+        pytest.skip("a cancel over stateless HTTP reaches another session and has no effect on the call")
+
+    async def in_flight() -> None:
+        # The tool has started when its server has answered a later request on the same connection.
+        await caller.tool("add", {"a": 1, "b": 1})
+
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.cancelled_tool(in_flight)
+        records = await trail.wait_for(2)
+    (record,) = [record for record in records if record["gen_ai.tool.name"] == "wait"]
+    # 2026-07-28 HTTP has no notification for it: the client hangs up.
+    check(
+        record,
+        {
+            **TOOL,
+            **the_actor(transport),
+            "mcp_audit.outcome.detail": "client_gone" if transport == "http-modern" else "cancelled",
+            "audit.outcome": "unknown",
+            "error.type": None,
+        },
+    )
+
+
+async def test_resource_read(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.resource("data://text")
+        await caller.resource("data://absent")
+        read, absent = await trail.wait_for(2)
+    common = {
+        **the_actor(transport),
+        "mcp.method.name": "resources/read",
+        "audit.action": "READ",
+        "audit.target.type": "resource",
+    }
+    check(read, {**common, "mcp.resource.uri": "data://text", "mcp_audit.outcome.detail": "ok"})
+    check(read, {"audit.outcome": "success", "mcp_audit.result.count": 1})
+    check(absent, {**common, "mcp.resource.uri": "data://absent", "mcp_audit.outcome.detail": "protocol_error"})
+    assert absent["audit.outcome"] == "failure"
+    assert absent["rpc.response.status_code"] in ("0", "-32002", "-32602")
+
+
+async def test_prompt_get(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.prompt("greet", {"name": "Ann"})
+        (record,) = await trail.wait_for(1)
+    check(
+        record,
+        {
+            **the_actor(transport),
+            "mcp.method.name": "prompts/get",
+            "audit.action": "READ",
+            "gen_ai.prompt.name": "greet",
+            "mcp_audit.outcome.detail": "ok",
+            "mcp_audit.result.count": 1,
+        },
+    )
+
+
+async def test_unknown_method(transport: str, tmp_path: Path) -> None:
+    if not stack.V2:
+        pytest.skip("mcp 1.x answers an unknown method before any hook sees it")
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.unknown_method()
+        (record,) = await trail.wait_for(1)
+    check(
+        record,
+        {
+            **the_actor(transport),
+            "mcp.method.name": "no/such",
+            "audit.target.type": "method",
+            "mcp_audit.outcome.detail": "unknown_method",
+            "error.type": "-32601",
+            "rpc.response.status_code": "-32601",
+        },
+    )
+
+
+async def test_no_phantom_and_no_duplicate(transport: str, tmp_path: Path) -> None:
+    # Calls with arguments are what makes 2026-07-28 HTTP list the tools on the way.
+    async with connected(transport, tmp_path) as (caller, trail):
+        for number in range(5):
+            await caller.tool("add", {"a": number, "b": number})
+        records = await trail.wait_for(5)
+    assert [record["mcp.method.name"] for record in records] == ["tools/call"] * 5
+    assert len({record["audit.record.id"] for record in records}) == 5
+
+
+async def test_calls_at_the_same_time_keep_their_own_reasons(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await asyncio.gather(
+            *(caller.tool("crash") for _ in range(10)),
+            *(caller.tool("add", {"a": number, "b": 1}) for number in range(10)),
+        )
+        records = await trail.wait_for(20)
+    told = [(record["gen_ai.tool.name"], record.get("error.type")) for record in records]
+    assert sorted(told, key=str) == [("add", None)] * 10 + [("crash", "KeyError")] * 10
+    assert len({record["mcp_audit.call.id"] for record in records}) == 20
+
+
+async def test_bind_and_annotate_inside_a_tool(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await caller.tool("bind_inside")
+        await caller.tool("add", {"a": 1, "b": 1})
+        bound, after = await trail.wait_for(2)
+    check(
+        bound,
+        {
+            "mcp_audit.purpose": "treatment",
+            "mcp_audit.resources": ["patient/1"],
+            "mcp_audit.data.classes": ["phi"],
+        },
+    )
+    check(after, {"mcp_audit.purpose": None, "mcp_audit.resources": None})
