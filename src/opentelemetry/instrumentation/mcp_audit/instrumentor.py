@@ -28,13 +28,14 @@ from .record.record import Invocation
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .assembly import Assembled
+    from .assembly import Assembled, Extras
     from .auditor import Auditor, Audits
     from .sinks.protocol import Sink
     from .status import StatusFile
 
 EXIT_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h: `run` ends a server that cannot be audited with it
 _EXTRA_NAMES: Final = ("logger_provider", "sinks", "identify")
+_TRACER: Final = "tracer_provider"  # for the opt-in span on mcp 1.x; the hooks' own, no part of the Auditor
 
 
 class Instrumentation:
@@ -63,8 +64,8 @@ class Instrumentation:
         on_error: Callable[[settings_module.SettingsError], None] | None = None,
     ) -> None:
         """Install the hooks, or give a live instrumentation the options that it did not have yet."""
-        extras = {name: options[name] for name in _EXTRA_NAMES if options.get(name) is not None}
-        plain = {name: value for name, value in options.items() if name not in (*_EXTRA_NAMES, *_IGNORED)}
+        extras = {name: options[name] for name in (*_EXTRA_NAMES, _TRACER) if options.get(name) is not None}
+        plain = {name: value for name, value in options.items() if name not in (*_EXTRA_NAMES, _TRACER, _METER)}
         loaded = settings_module.load(environ, plain, on_error)
         if not loaded.enabled:
             self._say_disabled(f"{OTEL_MCP_AUDIT_ENABLED}=false")
@@ -75,20 +76,22 @@ class Instrumentation:
             if before is not None and (loaded != before or extras):
                 # The stream ends well under the settings it began with; the next request opens one under the new.
                 self._close(keep=self._extras.get("sinks", ()))
-            if self._hooks is not None and before is not None and before.own_span != loaded.own_span:
-                self._hooks.remove()
-                self._hooks = None
+            if before is not None and (before.own_span != loaded.own_span or _TRACER in extras):
+                self._remove_hooks()
             if self._hooks is None:
-                self._hooks = Hooks(self.auditor, self._problem, own_span=loaded.own_span)
+                self._hooks = Hooks(
+                    self.auditor,
+                    self._problem,
+                    own_span=loaded.own_span,
+                    tracer_provider=self._extras.get("tracer_provider"),
+                )
                 self._hooks.install()
             self._register_guards()
 
     def uninstall(self) -> None:
         """Take every hook off and end the journal's stream well."""
         with self._lock:
-            if self._hooks is not None:
-                self._hooks.remove()
-            self._hooks = None
+            self._remove_hooks()
             self._close()
             self.settings, self._extras = None, {}
 
@@ -121,12 +124,22 @@ class Instrumentation:
     def _assemble(self) -> Auditor:
         with self._lock:
             if self._assembled is None:
-                from .assembly import Extras, assemble
+                from .assembly import assemble
 
                 current = self.settings if self.settings is not None else settings_module.load(os.environ)
-                self._assembled = assemble(current, Extras(**self._extras), self.notices, os.environ)
+                self._assembled = assemble(current, self._given(), self.notices, os.environ)
                 self._announce(self._assembled, current)
             return self._assembled.auditor
+
+    def _given(self) -> Extras:
+        from .assembly import Extras
+
+        return Extras(**{name: self._extras[name] for name in _EXTRA_NAMES if name in self._extras})
+
+    def _remove_hooks(self) -> None:
+        hooks, self._hooks = self._hooks, None
+        if hooks is not None:
+            hooks.remove()
 
     def _announce(self, assembled: Assembled, current: Settings) -> None:
         from .status import StatusFile
@@ -207,7 +220,7 @@ class NothingAudited:
 
 INSTRUMENTATION: Final = Instrumentation()
 # Given to every instrumentor by OpenTelemetry's loaders; nothing here is measured through a MeterProvider yet.
-_IGNORED: Final = ("tracer_provider", "meter_provider")
+_METER: Final = "meter_provider"
 
 
 class McpAuditInstrumentor(BaseInstrumentor):  # type: ignore[misc]

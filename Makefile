@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+# make demo   sets up .venv with the project and runs the demo
+# make test   sets up nox and runs every check; `make test S="core lint"` runs some
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.14 $(wildcard /usr/bin/python3); do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+# A caller's Python settings stay out of the environments made here, and no interpreter is fetched.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: test lint bench demo clean
+.DEFAULT_GOAL := test
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 or later with venv and ensurepip on PATH" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(VENV)/nox.stamp: $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "nox[uv]>=2025.5.1"
+	@touch $@
+
+$(VENV)/project.stamp: $(BIN)/python pyproject.toml
+	@echo "installing the project and what it needs into $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[all]"
+	@touch $@
+
+test: $(VENV)/nox.stamp
+	$(BIN)/nox $(if $(S),-s $(S))
+
+lint: $(VENV)/nox.stamp
+	$(BIN)/nox -s lint
+
+demo: $(VENV)/project.stamp
+	$(BIN)/otel-mcp-audit demo
+
+bench: $(VENV)/project.stamp
+	$(BIN)/python benchmarks/call_cost.py
+
+clean:
+	rm -rf $(VENV) .nox .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

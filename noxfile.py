@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every check of this project, each in an environment of its own. `make test` runs all; `nox -l` lists them.
+
+nox -s core            the tests of the core on the oldest and the newest Python found, one on the oldest OpenTelemetry
+nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastmcp 2, 3 and 4
+nox -s servers         published servers that this project did not write
+nox -s lint package    style and types; the wheel as a user installs it
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["lint", "package", "core", "stacks", "servers"]
+nox.options.error_on_external_run = True
+
+PROJECT = "opentelemetry-instrumentation-mcp-audit"
+SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+STACKS = {
+    "mcp2": ["mcp==2.3.0"],
+    "mcp1": ["mcp==1.30.0"],
+    # Not the newest: the newest fastmcp asks for a certifi that package indexes do not all have.
+    "fastmcp4": ["fastmcp==4.1.2", "mcp==2.3.0"],
+    "fastmcp3": ["fastmcp==3.4.10", "mcp==1.30.0"],
+    "fastmcp2": ["fastmcp==2.14.7", "mcp==1.30.0"],
+}
+CORE_STACK = STACKS["mcp2"]
+OLDEST_OTEL = [
+    "opentelemetry-api==1.39.0",
+    "opentelemetry-sdk==1.39.0",
+    "opentelemetry-instrumentation==0.60b0",
+    "opentelemetry-distro==0.60b0",
+]
+
+
+def answers(interpreter: Path, version: str) -> bool:
+    """Whether this file is a Python of that version that starts: a version manager's shim may exist and still fail."""
+    probe = [str(interpreter), "-c", "import sys, venv, ssl; print('%d.%d' % sys.version_info[:2])"]
+    try:
+        done = subprocess.run(probe, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    except OSError:
+        return False
+    return done.returncode == 0 and done.stdout.strip() == version
+
+
+def candidates(version: str) -> list[Path]:
+    """Where a Python of this version may be: on PATH, or among the versions that the owner of a shim on PATH keeps."""
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    kept = [folder.parent / "versions" for folder in folders if folder.name == "shims"]
+    kept += [Path(root) / "versions" for root in [os.environ.get("PYENV_ROOT", "")] if root]
+    found = [folder / f"python{version}" for folder in folders]
+    found += [home / "bin" / f"python{version}" for root in kept for home in sorted(root.glob(f"{version}.*"))]
+    return [path for path in dict.fromkeys(found) if path.exists()]
+
+
+def interpreters() -> dict[str, str]:
+    """Each supported version that is on this machine, with the path of its interpreter, oldest first."""
+    found = {}
+    for version in SUPPORTED:
+        for path in candidates(version):
+            if answers(path, version):
+                found[version] = str(path)
+                break
+    return found
+
+
+FOUND = interpreters()
+ABSENT = [version for version in SUPPORTED if version not in FOUND]
+if not FOUND:
+    raise SystemExit(f"none of Python {', '.join(SUPPORTED)} is on PATH")
+OLDEST, NEWEST = min(FOUND, key=SUPPORTED.index), max(FOUND, key=SUPPORTED.index)
+ENDS = list(dict.fromkeys([OLDEST, NEWEST]))
+# Everything that is not about Python versions runs on one in the middle, which most servers ask for at least.
+MAIN = FOUND.get("3.12") or FOUND.get("3.11") or FOUND[NEWEST]
+
+
+def pytest(session: nox.Session, *arguments: str) -> None:
+    """Run pytest as everywhere: 120 s a test, two tests at a time, whatever was given after `--` at the end."""
+    # loadgroup: the tests of one published server stay together, all others go to whoever is free.
+    session.run("python", "-m", "pytest", "--timeout=120", "-n", "2", "--dist=loadgroup", *arguments, *session.posargs)
+
+
+def install(session: nox.Session, group: str, *requirements: str, extras: str = "cli,fast") -> None:
+    """The project from the checkout, editable, with a dependency group and what else is asked for, in one resolution."""
+    groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), group)
+    session.install("-e", f".[{extras}]", *groups, *requirements)
+
+
+@nox.session
+@nox.parametrize("python", [FOUND[version] for version in ENDS], ids=ENDS)
+def core(session: nox.Session) -> None:
+    """All tests but the coverage matrix and the published servers, on the oldest and the newest Python found."""
+    oldest_otel = session.python == FOUND[OLDEST]
+    session.log(f"Python found: {', '.join(FOUND)}; absent: {', '.join(ABSENT) or 'none'}; runs on: {', '.join(ENDS)}")
+    session.log(f"OpenTelemetry: {'the oldest supported, 1.39.0/0.60b0' if oldest_otel else 'the newest'}")
+    install(session, "test", *CORE_STACK, *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro"]))
+    pytest(session, "tests", "--ignore=tests/coverage", "--ignore=tests/servers")
+
+
+@nox.session(python=MAIN)
+@nox.parametrize("stack", list(STACKS), ids=list(STACKS))
+def stacks(session: nox.Session, stack: str) -> None:
+    """The coverage matrix on one SDK."""
+    install(session, "test", *STACKS[stack], "opentelemetry-distro")
+    pytest(session, "tests/coverage")
+
+
+@nox.session(python=MAIN)
+def servers(session: nox.Session) -> None:
+    """Published MCP servers under `opentelemetry-instrument`, each in an environment of its own."""
+    install(session, "servers")
+    pytest(session, "tests/servers")
+
+
+@nox.session(python=MAIN)
+def lint(session: nox.Session) -> None:
+    """Style, format and types."""
+    install(session, "lint", *CORE_STACK, "opentelemetry-distro")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("mypy", "noxfile.py", "tests/servers", env={"MYPYPATH": "src:tests/servers"})
+
+
+@nox.session(python=MAIN)
+def package(session: nox.Session) -> None:
+    """The wheel and the source archive, and the wheel as a user installs it: without extras, then with `cli`."""
+    dist = Path(session.create_tmp()) / "dist"
+    session.run("uv", "build", "--quiet", "--clear", "--out-dir", str(dist), ".", external=True)
+    (wheel,), (archive,) = list(dist.glob("*.whl")), list(dist.glob("*.tar.gz"))
+    if not wheel.name.endswith("-py3-none-any.whl"):
+        session.error(f"not a pure wheel: {wheel.name}")
+    names = zipfile.ZipFile(wheel).namelist()
+    strangers = [
+        name
+        for name in names
+        if not name.startswith(("opentelemetry/instrumentation/mcp_audit/", "opentelemetry_instrumentation_mcp_audit-"))
+    ]
+    if strangers or "opentelemetry/instrumentation/mcp_audit/py.typed" not in names:
+        session.error(f"not in their place: {strangers or 'py.typed'}")
+    session.log(f"{wheel.name}: {len(names)} files; {archive.name}")
+
+    session.install(str(wheel))
+    session.run("python", "-I", "-c", INSTALLED, log=False)
+    command = str(Path(session.bin) / "otel-mcp-audit")
+    bare = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60, check=False)
+    if bare.returncode == 0 or f"{PROJECT}[cli]" not in bare.stderr or "Traceback" in bare.stderr:
+        session.error(f"without the extra, --help ended with {bare.returncode} and said: {bare.stdout}{bare.stderr}")
+    session.log(f"without [cli]: {bare.stderr.strip()}")
+    session.install(f"{wheel}[cli]")
+    session.run(command, "--help", silent=True)
+
+
+# Run in the environment of the installed wheel: the entry points, and that a process may load them for nothing.
+INSTALLED = """
+import sys
+from importlib.metadata import entry_points
+for group in ("instrumentor", "pre_instrument", "environment_variables"):
+    (point,) = [p for p in entry_points(group=f"opentelemetry_{group}") if p.name == "mcp_audit"]
+    print(group, point.value, point.load())
+heavy = {"mcp", "pydantic", "click"} & set(sys.modules)
+assert not heavy, heavy
+"""
