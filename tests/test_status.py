@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.instrumentation.mcp_audit import status as module
 from opentelemetry.instrumentation.mcp_audit.assembly import Assembled
 from opentelemetry.instrumentation.mcp_audit.hooks.table import HookState
-from opentelemetry.instrumentation.mcp_audit.journal.journal import Counters
+from opentelemetry.instrumentation.mcp_audit.journal.gap import Counters
 from opentelemetry.instrumentation.mcp_audit.notices import Notices
 from opentelemetry.instrumentation.mcp_audit.settings import Settings
 from opentelemetry.instrumentation.mcp_audit.status import StatusFile

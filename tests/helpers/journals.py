@@ -11,7 +11,8 @@ from typing import Any
 
 from trail_oracle import record_form, sha
 
-from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal, Origin
+from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal
+from opentelemetry.instrumentation.mcp_audit.journal.origin import Origin
 from opentelemetry.instrumentation.mcp_audit.record.ids import uuid7
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from trail_oracle import attribute, record_form, sha
 
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
-from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal, Origin
+from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal
+from opentelemetry.instrumentation.mcp_audit.journal.origin import Origin
 from opentelemetry.instrumentation.mcp_audit.record.attributes import AttributeValue
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 

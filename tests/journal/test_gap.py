@@ -21,7 +21,7 @@ from journals import journal, kinds, read, record, segments, until
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
 from opentelemetry.instrumentation.mcp_audit.journal import journal as journal_module
 from opentelemetry.instrumentation.mcp_audit.journal import platform, torn
-from opentelemetry.instrumentation.mcp_audit.journal.journal import JournalError
+from opentelemetry.instrumentation.mcp_audit.journal.ticket import JournalError
 
 _HELPERS = str(Path(__file__).parents[1] / "helpers")
 _LOST = "AUDIT RECORDS ARE BEING LOST"
@@ -287,7 +287,7 @@ _LIMITED = """
 import json, pathlib, resource, signal, sys
 sys.path[:0] = [sys.argv[2]]
 from journals import journal, record
-from opentelemetry.instrumentation.mcp_audit.journal.journal import JournalError
+from opentelemetry.instrumentation.mcp_audit.journal.ticket import JournalError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 said = []
 trail = journal(pathlib.Path(sys.argv[1]), said.append, fsync_interval_seconds=60)

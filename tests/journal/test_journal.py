@@ -17,7 +17,8 @@ from trail_oracle import wired
 
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
 from opentelemetry.instrumentation.mcp_audit.journal import platform
-from opentelemetry.instrumentation.mcp_audit.journal.journal import JournalError, Origin
+from opentelemetry.instrumentation.mcp_audit.journal.origin import Origin
+from opentelemetry.instrumentation.mcp_audit.journal.ticket import JournalError
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
 

@@ -17,7 +17,8 @@ from .auditor import Auditor, Parts
 from .identity.identity import CallerIdentity, IdentityOptions
 from .integrity.canonical import sha256_hex
 from .integrity.keyring import HashKey, KeyringError, ephemeral_key, load_or_create
-from .journal.journal import Journal, Origin
+from .journal.journal import Journal
+from .journal.origin import Origin
 from .journal.platform import os_user
 from .notices import Notices
 from .otel.logs import LogEmitter, silent

@@ -41,7 +41,6 @@ from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
 def opened(
     *,
-    stream_id: str,
     file: str,
     resource_hash: str,
     policy_hash: str,

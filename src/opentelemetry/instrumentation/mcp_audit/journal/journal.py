@@ -13,78 +13,27 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from opentelemetry.instrumentation.mcp_audit.integrity.canonical import resource_form, sha256_hex
-from opentelemetry.instrumentation.mcp_audit.record.attributes import STREAM_ID, AttributeValue
 from opentelemetry.instrumentation.mcp_audit.record.encode import (
     MAX_LINE_BYTES,
     Encoded,
     Envelope,
     encode,
-    envelope,
     seal,
 )
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
 from . import events, platform, segment, torn
 from .commit import Committer
+from .gap import Counters, Gap
+from .origin import Origin
+from .ticket import JournalError, Ticket
 
 _LOCK_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
-
-
-class JournalError(Exception):
-    """A record could not be journaled; it is counted, and the message says why."""
-
-
-class Ticket(NamedTuple):
-    """The receipt of an appended record: where it stands in which stream. ``line`` is what was written."""
-
-    stream_id: str
-    number: int
-    previous_hash: str | None
-    hash: str
-    line: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What every segment says of its writer: resource (without the stream id), scope, hashes of policy and settings."""
-
-    resource: Mapping[str, AttributeValue]
-    scope_name: str
-    scope_version: str
-    policy_hash: str
-    settings_hash: str
-    versions: tuple[str, ...]
-
-
-@dataclass(slots=True)
-class Gap:
-    """Records that could not be written since ``since`` (nanoseconds since the epoch).
-
-    ``told`` are those that gap records count already, while what should follow such a record did still not fit.
-    """
-
-    count: int
-    reason: str
-    since: int
-    until: int
-    told: int = 0
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the journal did in this process. ``lost`` counts records that are in no segment."""
-
-    records: int = 0
-    lost: int = 0
-    gaps: int = 0
-    segments: int = 0
 
 
 class Journal:
@@ -271,22 +220,8 @@ class Journal:
             for sentence in torn.set_aside_torn_tails(self.directory):
                 self._say(sentence)
         stream_id = str(uuid.uuid4())
-        given = {key: value for key, value in self._origin.resource.items() if key != STREAM_ID}
-        resource: dict[str, AttributeValue] = {STREAM_ID: stream_id, **given}
-        self._envelope = envelope(resource, self._origin.scope_name, self._origin.scope_version)
         self._segment = current = segment.create(self.directory, stream_id)
-        form = resource_form(resource.items(), self._origin.scope_name, self._origin.scope_version)
-        opened = events.opened(
-            stream_id=stream_id,
-            file=current.path.name,
-            resource_hash=sha256_hex(form),
-            policy_hash=self._origin.policy_hash,
-            settings_hash=self._origin.settings_hash,
-            versions=self._origin.versions,
-            boot_id=platform.boot_id(),
-            process_start=platform.process_start(),
-            previous=self._previous,
-        )
+        self._envelope, opened = self._origin.begin(stream_id, current.path.name, self._previous)
         try:
             self._write(encode(opened))
             current.sync()
