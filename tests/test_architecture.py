@@ -221,7 +221,7 @@ def test_a_process_without_mcp_stays_without_it(do: str, tmp_path: Path) -> None
         env={**_environment(), "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")},
     )
     found = json.loads(done.stdout)
-    heavy = ("mcp", "mcp_types", "fastmcp", "pydantic", "starlette", "anyio", "asyncio", "opentelemetry.sdk", "grpc")
+    heavy = ("mcp", "mcp_types", "fastmcp", "pydantic", "starlette", "anyio", "opentelemetry.sdk", "grpc")
     exporters = ("opentelemetry.exporter", "opentelemetry._logs", "opentelemetry._events")
     assert [name for name in found["modules"] if _within(name, {*heavy, *exporters})] == []
     assert [name for name in found["modules"] if name.startswith(f"{PACKAGE}.journal")] == []

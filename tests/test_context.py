@@ -128,7 +128,19 @@ def test_annotate_reaches_the_running_call_from_its_worker_threads() -> None:
     thread.join()
     leave_call(tokens)
     mcp_audit.annotate(purpose="late")
-    assert seen.annotated == [{"resources": ["a"]}, {"data_classes": ["phi"], "data_subject": "s"}]
+    assert seen.annotated == [{"resources": ("a",)}, {"data_classes": ("phi",), "data_subject": "s"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("one", ("one",)), (["a", 2], ("a", "2")), (5, ("5",)), (range(2_000), 1_000)]
+)
+def test_a_mistake_in_a_list_does_not_hurt_the_tool(given: object, kept: object) -> None:
+    seen, call = _call()
+    tokens = enter_call(call)
+    mcp_audit.annotate(resources=given)  # type: ignore[arg-type]
+    leave_call(tokens)
+    ((_, resources),) = seen.annotated[0].items()
+    assert (len(resources) if isinstance(kept, int) else resources) == kept
 
 
 def test_only_keywords() -> None:
