@@ -7,7 +7,6 @@ No SDK is imported: classes are told by the names in their method resolution ord
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
@@ -39,7 +38,10 @@ def is_mapping(value: Any) -> TypeGuard[Mapping[str, Any]]:
 
 def is_cancellation(error: BaseException) -> bool:
     """Whether ``error`` is how asyncio or trio takes a task down."""
-    return isinstance(error, asyncio.CancelledError) or type(error).__name__ == "Cancelled"
+    # Here and not above: a process that serves nothing must not pay for it.
+    from asyncio import CancelledError
+
+    return isinstance(error, CancelledError) or type(error).__name__ == "Cancelled"
 
 
 def cancelled(error: BaseException, by_client: bool) -> Outcome:
