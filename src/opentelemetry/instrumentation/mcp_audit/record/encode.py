@@ -30,6 +30,8 @@ from .attributes import (
 from .record import AuditRecord
 
 MAX_LINE_BYTES: Final = 512 * 1024
+# Shorter than an id (36) or a hash (64), which never recur and would only push out what does.
+_RECURRING_CHARS: Final = 35
 
 
 class Encoded(NamedTuple):
@@ -78,8 +80,15 @@ def encode(record: AuditRecord) -> Encoded:
     before: list[str] = []
     after: list[str] = []
     attributes = record.attributes
+    part = before
     for key in sorted(attributes):
-        (before if key < SEQUENCE_PREFIX else after).append(attribute(key, attributes[key]))
+        if part is before and key > SEQUENCE_PREFIX:
+            part = after
+        value = attributes[key]
+        if type(value) is str and len(value) <= _RECURRING_CHARS:
+            part.append(_string(key, value))
+        else:
+            part.append(attribute(key, value))
     span = f'"spanId":"{record.span_id}",' if record.span_id else ""
     trace = f',"traceId":"{record.trace_id}"' if record.trace_id else ""
     return Encoded(
@@ -124,6 +133,12 @@ def attribute(key: str, value: AttributeValue) -> str:
         items = ",".join(f'{{"stringValue":{encode_basestring(item)}}}' for item in value)  # type: ignore[union-attr]
         return f'{prefix}{{"arrayValue":{{"values":[{items}]}}}}}}'
     raise TypeError(f"attribute {key}: format 1.x has no {kind.__name__}")
+
+
+@lru_cache(maxsize=2048)
+def _string(key: str, value: str) -> str:
+    """A short string attribute. Most of a record's are those of the record before: same tool, same actor, same client."""
+    return f'{_prefix(key)}{{"stringValue":{encode_basestring(value)}}}}}'
 
 
 @lru_cache(maxsize=512)
