@@ -100,7 +100,12 @@ def core(session: nox.Session) -> None:
     oldest_otel = session.python == FOUND[OLDEST]
     session.log(f"Python found: {', '.join(FOUND)}; absent: {', '.join(ABSENT) or 'none'}; runs on: {', '.join(ENDS)}")
     session.log(f"OpenTelemetry: {'the oldest supported, 1.39.0/0.60b0' if oldest_otel else 'the newest'}")
-    install(session, "test", *CORE_STACK, *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]))
+    install(
+        session,
+        "test",
+        *CORE_STACK,
+        *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
+    )
     pytest(session, "tests", "--ignore=tests/coverage", "--ignore=tests/servers")
 
 

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from opentelemetry.instrumentation.mcp_audit.record import content as content_module
 from opentelemetry.instrumentation.mcp_audit.record.content import Content, Limits, fit, plain_text
+from opentelemetry.instrumentation.mcp_audit.record.echoes import Echoes
 from opentelemetry.instrumentation.mcp_audit.record.normalise import encode, normalise
-from opentelemetry.instrumentation.mcp_audit.record.redact import DEFAULT_RULES, Echoes, Redaction
+from opentelemetry.instrumentation.mcp_audit.record.redact import Redaction
+from opentelemetry.instrumentation.mcp_audit.record.rules import DEFAULT_RULES
 
 SALT = "ab" * 16
 LIMITS = Limits()

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentelemetry.instrumentation.mcp_audit.record.detectors import DETECTORS, is_card, separates
-from opentelemetry.instrumentation.mcp_audit.record.redact import DEFAULT_RULES
+from opentelemetry.instrumentation.mcp_audit.record.detectors import DETECTORS, is_card
+from opentelemetry.instrumentation.mcp_audit.record.pairs import separates
+from opentelemetry.instrumentation.mcp_audit.record.rules import DEFAULT_RULES
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\nabc\n-----END RSA PRIVATE KEY-----"

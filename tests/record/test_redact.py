@@ -11,14 +11,9 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from opentelemetry.instrumentation.mcp_audit.record.detectors import DETECTORS
-from opentelemetry.instrumentation.mcp_audit.record.redact import (
-    DEFAULT_RULES,
-    REMEMBERED_MAX,
-    Echoes,
-    Redaction,
-    RedactionRules,
-    leaves,
-)
+from opentelemetry.instrumentation.mcp_audit.record.echoes import REMEMBERED_MAX, Echoes
+from opentelemetry.instrumentation.mcp_audit.record.redact import Redaction, leaves
+from opentelemetry.instrumentation.mcp_audit.record.rules import DEFAULT_RULES, RedactionRules
 
 SENSITIVE = """password Password PASSWORD passwd passphrase passcode db_password userPassword user-password pass db_pass pwd
 secret secrets client_secret clientSecret CLIENT-SECRET secret_id token tokens access_token accessToken accesstoken

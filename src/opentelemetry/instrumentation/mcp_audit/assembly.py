@@ -26,7 +26,7 @@ from .policy.model import builtin
 from .record.attributes import AttributeValue
 from .record.content import Content, Limits
 from .record.record import Actor, Invocation
-from .record.redact import DEFAULT_RULES
+from .record.rules import DEFAULT_RULES
 from .settings import Settings, as_dict, proxy_networks, resource_attributes, service_name
 from .sinks.protocol import Sink
 from .version import __version__

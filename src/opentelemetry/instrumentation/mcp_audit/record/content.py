@@ -15,8 +15,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from .echoes import Echoes
 from .normalise import CUT, Limits, encode, fix_surrogates, normalise, plain_text, text_if_simple
-from .redact import DEFAULT_RULES, Echoes, Path, Redaction, RedactionRules, is_cut
+from .redact import Path, Redaction, is_cut
+from .rules import DEFAULT_RULES, RedactionRules
 
 __all__ = ["DEFAULT_RULES", "Content", "Limits", "RedactionRules", "plain_text"]
 
