@@ -76,8 +76,8 @@ def test_the_custom_sink(tmp_path: Path) -> None:
 def test_the_test_with_capture_audit(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "test_capture_audit.py")],
-        cwd=EXAMPLES,
-        env={**environment(tmp_path), "PYTHONPATH": str(EXAMPLES)},
+        cwd=EXAMPLES.parent,
+        env=environment(tmp_path),
         check=True,
         timeout=60,
     )

@@ -124,6 +124,27 @@ except mcp_audit.SettingsError as error:
     )
 
 
+def test_a_misspelt_variable_is_named(tmp_path: Path) -> None:
+    done = run(SERVE, tmp_path, OTEL_MCP_AUDIT_LEVLE="metadata")
+    assert done.stdout == "3\n"
+    assert done.stderr.startswith("otel-mcp-audit: OTEL_MCP_AUDIT_LEVLE: there is no such setting; there are: ")
+    assert events(tmp_path) == WELL
+
+
+@pytest.mark.parametrize("wrong", ["sinks=[print]", "sinks=[None]", "identify=3"])
+def test_what_is_no_sink_is_an_error_where_it_is_given(tmp_path: Path, wrong: str) -> None:
+    code = f"""
+from opentelemetry.instrumentation import mcp_audit
+try:
+    mcp_audit.McpAuditInstrumentor().instrument({wrong})
+except mcp_audit.SettingsError as error:
+    print("refused:", error)
+"""
+    assert run(code, tmp_path, auto=False).stdout.startswith(
+        f"refused: instrument({wrong.split('=', maxsplit=1)[0]}=…): "
+    )
+
+
 def test_a_later_instrument_reconfigures_the_live_audit(tmp_path: Path) -> None:
     code = SERVE.replace(
         "asyncio.run(main())",

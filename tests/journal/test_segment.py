@@ -94,9 +94,20 @@ def test_cut_takes_back_and_says_where_it_ends(tmp_path: Path) -> None:
 
 def test_a_deleted_file_is_noticed(tmp_path: Path) -> None:
     made = segment.create(tmp_path, _STREAM)
-    assert made.unlinked() is False
+    assert made.whereabouts() == "there"
     made.path.unlink()
-    assert made.unlinked() is True
+    assert made.whereabouts() == "deleted"
+    made.close()
+
+
+def test_a_file_that_was_moved_away_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    made = segment.create(tmp_path / "journal", _STREAM)
+    (tmp_path / "journal").rename(tmp_path / "elsewhere")
+    assert made.whereabouts() == "moved"
+    (tmp_path / "journal").mkdir()
+    made.path.write_bytes(b"another file of that name")
+    assert made.whereabouts() == "moved"
     made.close()
 
 

@@ -150,7 +150,7 @@ class Auditor:
     def _guarded(self, what: str, step: Callable[..., None], *arguments: object) -> None:
         try:
             step(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a sink that wants to exit must not take the call with it
             self.parts.report(f"{what} failed: {error!r}")
 
 

@@ -65,6 +65,7 @@ class Instrumentation:
     ) -> None:
         """Install the hooks, or give a live instrumentation the options that it did not have yet."""
         extras = {name: options[name] for name in (*_EXTRA_NAMES, _TRACER) if options.get(name) is not None}
+        _check(extras)
         plain = {name: value for name, value in options.items() if name not in (*_EXTRA_NAMES, _TRACER, _METER)}
         loaded = settings_module.load(environ, plain, on_error)
         if not loaded.enabled:
@@ -254,6 +255,20 @@ class McpAuditInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
 
 _LOADER_OPTIONS: Final = ("skip_dep_check", "raise_exception_on_conflict")
+
+
+def _check(extras: Mapping[str, Any]) -> None:
+    """A mistake in code is an error where it is made, not at the first call."""
+    for sink in extras.get("sinks", ()):
+        if not (callable(getattr(sink, "write", None)) and callable(getattr(sink, "close", None))):
+            raise settings_module.SettingsError(
+                f"instrument(sinks=…): {sink!r} is no sink; allowed: objects with write(entry) and close(), "
+                "such as CallableSink(function)"
+            )
+    if "identify" in extras and not callable(extras["identify"]):
+        raise settings_module.SettingsError(
+            f"instrument(identify=…): {extras['identify']!r} cannot be called; allowed: a function of an Invocation"
+        )
 
 
 def pre_instrument() -> None:

@@ -78,6 +78,9 @@ def load(
             values[name] = parse(str(raw).strip())
         except ValueError:
             failed(SettingsError(f"{spelled}: {str(raw)[:200]!r} cannot be used; allowed: {allowed}"))
+    for variable in sorted(environ):
+        if variable.startswith(_PREFIX) and variable not in _VARIABLES:
+            failed(SettingsError(f"{variable}: there is no such setting; there are: {', '.join(sorted(_VARIABLES))}"))
     unknown = sorted(set(overrides or ()) - set(_PARSERS))
     if unknown:
         failed(SettingsError(f"instrument() has no setting {', '.join(unknown)}; it has: {', '.join(_PARSERS)}"))
@@ -199,4 +202,6 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
     "trusted_proxies": (env.OTEL_MCP_AUDIT_TRUSTED_PROXIES, _networks, "addresses or networks, comma-separated"),
     "fail_closed": (env.OTEL_MCP_AUDIT_FAIL_CLOSED, _boolean, _BOOLEAN),
 }
+_PREFIX: Final = "OTEL_MCP_AUDIT_"
+_VARIABLES: Final = frozenset(variable for variable, _, _ in _PARSERS.values())
 assert set(_PARSERS) == {field.name for field in fields(Settings)}

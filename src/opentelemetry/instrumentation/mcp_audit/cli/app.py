@@ -23,6 +23,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("export:command", "Write records to a file."),
     "demo": ("demo:demo", "Show the whole thing with a real server and client."),
 }
+_EXIT_UNUSABLE: Final = 2
 _EXIT_INTERRUPTED: Final = 130
 _EXIT_BROKEN_PIPE: Final = 141
 
@@ -100,6 +101,14 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt, _Interrupted):
         return _EXIT_INTERRUPTED
     except (BrokenPipeError, _PipeClosed):
-        # The interpreter flushes stdout once more at exit; give it something that takes the bytes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_stdout()
         return _EXIT_BROKEN_PIPE
+    except OSError as error:
+        _discard_stdout()
+        print(f"otel-mcp-audit: {error}", file=sys.stderr)
+        return _EXIT_UNUSABLE
+
+
+def _discard_stdout() -> None:
+    """The interpreter flushes stdout once more at exit; give it something that takes the bytes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -180,7 +180,9 @@ class SegmentCheck:
     def _cover(self, record: StoredRecord) -> None:
         report = self.report
         report.records += 1
-        report.last_time = record.time
+        # A call is dated when it came in, which may be before the record that its coming opened the stream with.
+        report.first_time = min(report.first_time or record.time, record.time)
+        report.last_time = max(report.last_time, record.time)
         report.last_number = record.number
         report.last_record_id = record.record_id
         report.last_hash = self._previous_hash

@@ -131,7 +131,11 @@ class Journal:
         except OSError as error:
             self._failed(error, lost=0)
         finally:
+            gap = self._gap
             self._lock.release()
+        if gap is not None and gap.count:
+            # Only memory knows it, and that ends here.
+            self._say(f"{gap.count} audit records were lost and no gap record could be written: {self.last_error}")
 
     def after_fork_in_child(self) -> None:
         """Forget the parent's segment (its lock lives on in inherited descriptors) and start anew at the next record."""
@@ -305,9 +309,12 @@ class Journal:
             current = self._segment
             if current is None:
                 return False
-            if current.unlinked():
-                gone = current.count
+            whereabouts = current.whereabouts()
+            if whereabouts != "there":
                 self._drop_segment()
+                if whereabouts == "moved":
+                    raise OSError(f"{current.path.name} was moved away with its records while it was being written")
+                gone = current.count
                 raise OSError(f"{current.path.name} was deleted with its {gone} records while it was being written")
             # Kept in sight, because a fork must close it: it shares the segment's lock.
             self._syncing = descriptor = os.dup(current.descriptor) if self._fsync == "interval" else None

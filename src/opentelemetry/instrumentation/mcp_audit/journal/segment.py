@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from . import platform
 
@@ -52,9 +53,16 @@ class Segment:
     def sync(self) -> None:
         platform.sync_data(self.descriptor)
 
-    def unlinked(self) -> bool:
-        """Whether somebody deleted the file under us: what is written now, nobody will read."""
-        return os.fstat(self.descriptor).st_nlink == 0
+    def whereabouts(self) -> Literal["there", "deleted", "moved"]:
+        """Whether the file still stands under its name. What is written to a deleted one, nobody will read."""
+        ours = os.fstat(self.descriptor)
+        if ours.st_nlink == 0:
+            return "deleted"
+        try:
+            named = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return "moved"
+        return "there" if os.path.samestat(ours, named) else "moved"
 
     def close(self) -> None:
         os.close(self.descriptor)
