@@ -171,6 +171,33 @@ print([(entry.record.attributes["audit.actor.id"], entry.record.attributes["mcp_
     assert events(tmp_path) == WELL * 3
 
 
+def test_a_later_call_says_only_what_it_changes(tmp_path: Path) -> None:
+    code = SERVE.replace(
+        "asyncio.run(main())",
+        f"""
+from opentelemetry.instrumentation import mcp_audit
+mcp_audit.McpAuditInstrumentor().instrument(directory={str(tmp_path / "elsewhere")!r}, level="metadata")
+mcp_audit.McpAuditInstrumentor().instrument(sinks=[mcp_audit.CallableSink(lambda entry: print(entry.record.body))])
+asyncio.run(main())
+mcp_audit.McpAuditInstrumentor().instrument(enabled=False)
+asyncio.run(main())
+""",
+    )
+    done = run(code, tmp_path / "journal", auto=False)
+    assert done.stdout == "None\n3\n3\n", done.stderr
+    assert events(tmp_path / "elsewhere") == WELL
+    assert not (tmp_path / "journal").exists()
+
+
+def test_a_call_in_flight_over_a_reconfiguration_is_recorded_and_its_stream_ends(tmp_path: Path) -> None:
+    code = SERVE.replace(
+        "    return a + b", "    mcp_audit.McpAuditInstrumentor().instrument(level='metadata')\n    return a + b"
+    )
+    done = run("from opentelemetry.instrumentation import mcp_audit\n" + code, tmp_path)
+    assert done.stdout == "3\n", done.stderr
+    assert sorted(events(tmp_path)) == sorted(["mcp_audit.lifecycle"] * 4 + ["mcp_audit.tool_call"])
+
+
 def test_an_sdk_that_cannot_be_hooked_is_loud_and_harmless(tmp_path: Path) -> None:
     package = tmp_path / "old" / "mcp" / "server" / "lowlevel"
     package.mkdir(parents=True)

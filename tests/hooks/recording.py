@@ -18,7 +18,6 @@ class RecordingCall:
     def __init__(self, invocation: Invocation) -> None:
         self.invocation = invocation
         self.bound: Mapping[str, Any] = invocation.bound
-        self.exception: BaseException | None = None
         self.request_id = "request"
         self.spans: list[Span] = []
         self.marks: list[Outcome] = []
@@ -26,9 +25,6 @@ class RecordingCall:
 
     def see_span(self, span: Span) -> None:
         self.spans.append(span)
-
-    def see_exception(self, error: BaseException) -> None:
-        self.exception = error
 
     def mark_span(self, outcome: Outcome) -> None:
         self.marks.append(outcome)

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import get_current_span, set_span_in_context
 from recording import RecordingAuditor
 
 from opentelemetry.instrumentation.mcp_audit.context import SCOPE_BOUND, SCOPE_CONTEXT, bind, running_call
@@ -169,7 +171,6 @@ async def test_the_reason_behind_is_error(
 
     await run(auditor, handler, message)
     assert (auditor.outcome.detail, auditor.outcome.error_type) == (detail, error_type)
-    assert auditor.only.exception is raised
 
 
 @pytest.mark.parametrize(("cancelled", "detail"), [(True, "cancelled"), (False, "client_gone")])
@@ -269,3 +270,82 @@ def test_a_model_that_refuses_to_be_dumped() -> None:
 
     assert mcp_v1._dump(Refusing()) == {"uri": "\ud800"}
     assert mcp_v1._dump(None) == {}
+
+
+class Refusing(SpanProcessor):
+    """A vendor's span processor that is broken at one end."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        if self.at == "start":
+            raise RuntimeError("AKIA-start")
+
+    def on_end(self, span: Any) -> None:
+        if self.at == "end":
+            raise RuntimeError("AKIA-end")
+
+
+@pytest.mark.parametrize(("at", "what"), [("start", "making a span"), ("end", "ending a span")])
+async def test_a_span_processor_that_raises_costs_no_call(at: str, what: str) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(Refusing(at))
+    auditor, message = RecordingAuditor(), Message()
+
+    async def handler(message: Any, *rest: Any) -> None:
+        await message.respond(result(content=[]))
+
+    wrapper = mcp_v1.handle_request(auditor.switch(own_span=True, tracer_provider=provider))
+    await wrapper(handler, object(), (message, REQUEST, SESSION, None, False), {})
+    assert len(message.sent) == 1
+    assert auditor.outcome.detail == "ok"
+    assert auditor.problems == [f"mcp_audit: {what} failed: RuntimeError"]
+    assert not get_current_span().get_span_context().is_valid
+
+
+async def test_the_own_span_bounds_what_the_client_names() -> None:
+    exported = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    auditor, message, name = RecordingAuditor(), Message(), "a\n\x1b" + "b" * 500
+    request = SimpleNamespace(method="tools/call", params=CallParams(name=name, arguments={}))
+
+    async def handler(message: Any, *rest: Any) -> None:
+        await message.respond(result(content=[]))
+
+    wrapper = mcp_v1.handle_request(auditor.switch(own_span=True, tracer_provider=provider))
+    await wrapper(handler, object(), (message, request, SESSION, None, False), {})
+    (span,) = exported.get_finished_spans()
+    assert span.name == "tools/call a" + "b" * 125
+    assert span.attributes is not None
+    assert span.attributes["gen_ai.tool.name"] == name[:128]
+    assert auditor.only.invocation.params["name"] == name
+
+
+async def test_an_answer_that_cannot_be_classified_goes_out() -> None:
+    class Hostile:
+        @property
+        def root(self) -> Any:
+            raise LookupError("AKIA-root")
+
+    auditor, message, hostile = RecordingAuditor(), Message(), Hostile()
+
+    async def handler(message: Any, *rest: Any) -> None:
+        await message.respond(hostile)
+
+    await run(auditor, handler, message)
+    assert message.sent == [hostile]
+    assert auditor.outcome == Outcome("ok")
+    assert auditor.problems == ["mcp_audit: how a request ended could not be told: LookupError"]
+
+
+async def test_another_shape_of_the_sdk_is_passed_through() -> None:
+    auditor = RecordingAuditor()
+
+    async def handler(*args: Any) -> str:
+        return "done"
+
+    assert await mcp_v1.handle_request(auditor.switch())(handler, object(), ("only",), {}) == "done"
+    assert auditor.calls == []
+    assert auditor.problems == ["mcp_audit: reading a request failed: TypeError"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import use_span
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, use_span
 from recording import RecordingAuditor
 
 from opentelemetry.instrumentation.mcp_audit.context import SCOPE_BOUND, bind, bound_here, running_call
@@ -214,7 +214,7 @@ async def test_an_auditor_that_fails_costs_no_call() -> None:
     wrapper = mcp_v2.on_request(Switch(source, problems.append))
     for _ in range(3):
         assert await wrapper(handler, RUNNER, (dctx_of(), "tools/call", {}), {}) is RESULT
-    assert problems == ["mcp_audit: requests are NOT audited: RuntimeError: no auditor"]
+    assert problems == ["mcp_audit: requests are NOT audited: RuntimeError"]
 
 
 async def test_a_changed_sdk_is_recorded_with_what_is_left() -> None:
@@ -279,4 +279,68 @@ async def test_an_unaudited_request_inside_does_not_lend_its_span() -> None:
         return {}
 
     await run(auditor, handler)
+    assert auditor.only.spans == []
+
+
+async def test_an_exception_with_a_hostile_cause_goes_on_unchanged() -> None:
+    class Hostile(Exception):
+        @property
+        def __cause__(self) -> Any:
+            raise LookupError("AKIA-cause")
+
+    auditor, error = RecordingAuditor(), Hostile("original")
+
+    async def handler(*args: Any) -> Any:
+        raise error
+
+    with pytest.raises(Hostile) as caught:
+        await run(auditor, handler)
+    assert caught.value is error
+    assert auditor.outcome == Outcome("tool_error")
+    assert auditor.problems == ["mcp_audit: how a request ended could not be told: LookupError"]
+
+
+async def test_an_answer_that_cannot_be_classified_and_a_record_that_cannot_be_made() -> None:
+    class Hostile(dict[str, Any]):
+        def get(self, *args: Any) -> Any:
+            raise LookupError("AKIA-get")
+
+    auditor, answer = RecordingAuditor(), Hostile()
+    tried: list[Outcome] = []
+
+    def finish(outcome: Outcome) -> None:
+        tried.append(outcome)
+        raise KeyError("AKIA-finish")
+
+    async def handler(*args: Any) -> Any:
+        auditor.only.finish = finish  # type: ignore[method-assign]
+        return answer
+
+    assert await run(auditor, handler) is answer
+    assert tried == [Outcome("ok")]
+    assert auditor.problems == [
+        "mcp_audit: how a request ended could not be told: LookupError",
+        "mcp_audit: recording a request failed: KeyError",
+    ]
+
+
+async def test_a_vendor_span_that_cannot_be_asked_is_none() -> None:
+    class Vendor(NonRecordingSpan):
+        def get_span_context(self) -> Any:
+            raise RuntimeError("vendor")
+
+    auditor = RecordingAuditor()
+    middleware = mcp_v2.server_span(auditor.switch())
+
+    async def sdk_middleware(ctx: Any, call_next: Any) -> Any:
+        with use_span(Vendor(INVALID_SPAN_CONTEXT)):
+            return await call_next(ctx)
+
+    async def inner(ctx: Any) -> Any:
+        return RESULT
+
+    async def handler(*args: Any) -> Any:
+        return await middleware(sdk_middleware, None, (SimpleNamespace(request_id=1), inner), {})
+
+    assert await run(auditor, handler) is RESULT
     assert auditor.only.spans == []

@@ -192,3 +192,21 @@ def test_a_text_that_raises_and_a_cycle_of_causes() -> None:
 
 def test_messages_are_bounded() -> None:
     assert len(reasons.message_of(RuntimeError("x" * 100_000))) == 8192
+
+
+def test_an_error_attribute_counts_only_on_the_sdks_exception() -> None:
+    class ApiError(Exception):
+        error = SimpleNamespace(code=429, message="slow down")
+
+    class Lazy(Exception):
+        @property
+        def error(self) -> Any:
+            raise LookupError("not loaded yet")
+
+    class LazyRpc(MCPError):
+        error = property(lambda self: 1 / 0, lambda self, value: None)
+
+    for error in (ApiError("a"), Lazy("b"), LazyRpc(1, "c")):
+        outcome = reasons.of_exception(error, "tools/call", None, 0)
+        assert (outcome.detail, outcome.status_code, outcome.error_type) == ("tool_error", "0", type(error).__name__)
+    assert reasons.of_exception(MCPError(429, "x"), "tools/call", None, 0).status_code == "429"

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -205,4 +207,54 @@ def test_installing_imports_no_sdk() -> None:
 def test_install_function(modules: Any) -> None:
     hooks = install(lambda: None, print)  # type: ignore[arg-type,return-value]
     assert isinstance(hooks, Hooks)
+    hooks.remove()
+
+
+def test_a_module_whose_import_has_begun_is_hooked_when_it_is_done(modules: Any) -> None:
+    problems: list[str] = []
+    module = modules(RUNNER)
+    module.__spec__ = ModuleSpec(RUNNER, None)
+    module.__spec__._initializing = True  # type: ignore[attr-defined]
+    hooks = hooks_of(problems).install()
+    assert problems == []
+    assert states(hooks)[f"{RUNNER}:ServerRunner._on_request"] == "waiting"
+    runner = module.ServerRunner = fresh_runner()
+    module.__spec__._initializing = False  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name == "mcp_audit-import":
+            thread.join(10)
+    assert isinstance(vars(runner)["_on_request"], wrapt.FunctionWrapper)
+    assert problems == []
+    hooks.remove()
+
+
+def test_an_import_hook_hears_of_a_module_that_still_says_it_is_initialising(modules: Any) -> None:
+    problems: list[str] = []
+    hooks = hooks_of(problems).install()
+    module = modules(RUNNER)
+    module.__spec__ = ModuleSpec(RUNNER, None)
+    module.__spec__._initializing = True  # type: ignore[attr-defined]
+    wrapt.importer.notify_module_loaded(module)
+    assert len(problems) == 1
+    hooks.remove()
+
+
+def test_import_hooks_are_registered_outside_the_lock(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    free: list[bool] = []
+    hooks = hooks_of([])
+
+    def register(hook: Any, name: str) -> None:
+        def other_thread() -> None:
+            free.append(hooks._lock.acquire(blocking=False))
+            if free[-1]:
+                hooks._lock.release()
+
+        thread = threading.Thread(target=other_thread)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(wrapt, "register_post_import_hook", register)
+    hooks.install()
+    assert set(free) == {True}
+    assert len(free) == len({row.module for row in ROWS})
     hooks.remove()

@@ -71,3 +71,16 @@ def test_the_tokens_description_wins() -> None:
 
 def test_the_tenant_header_is_the_last_word() -> None:
     assert resolve(None, {}, HEADERS, on_pipe=False, os_user=None).tenant_id == "header-tenant"
+
+
+def test_a_tenant_header_does_not_stand_beside_a_verified_actor() -> None:
+    header = Headers(tenant_id="victim-corp")
+
+    def tenant(token: Token, bound: dict[str, Any]) -> str | None:
+        return resolve(token, bound, header, on_pipe=False, os_user=None).tenant_id
+
+    assert tenant(USER_TOKEN, {}) is None
+    assert tenant(CLIENT_TOKEN, {}) is None
+    assert tenant(USER_TOKEN, {"tenant_id": "bound-tenant"}) == "bound-tenant"
+    assert tenant(Token(subject="alice", tenant_id="acme"), {}) == "acme"
+    assert tenant(CLIENT_TOKEN, {"user_id": "bob"}) == "victim-corp"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from pathlib import Path
@@ -161,3 +162,8 @@ def test_many_threads_that_notify_at_once_start_one() -> None:
         thread.join()
     assert sum(item.name == "mcp-audit-journal" for item in threading.enumerate()) == before + 1
     committer.stop(5)
+
+
+def test_it_is_woken_through_a_queue_whose_put_is_reentrant_by_contract() -> None:
+    """A finaliser may notify inside this thread's own wait; an Event's lock would then wait for its own thread."""
+    assert isinstance(Committer(_Ticks(), 0.001)._wake, queue.SimpleQueue)

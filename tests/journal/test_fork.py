@@ -82,7 +82,7 @@ def test_a_child_does_not_keep_its_dead_parents_file_locked(tmp_path: Path) -> N
         "trail = journal(pathlib.Path(sys.argv[1]))\n"
         "os.register_at_fork(after_in_child=trail.after_fork_in_child)\n"
         "trail.append(record('one'))\n"
-        "os.write(trail._segment.descriptor, b'torn')\n"
+        "os.write(trail._stream.current.descriptor, b'torn')\n"
         "if os.fork() == 0:\n"
         "    print(os.getpid(), flush=True); sys.stdin.read(); os._exit(0)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

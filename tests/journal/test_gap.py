@@ -429,6 +429,108 @@ def test_a_sync_that_fails_seals_the_segment(tmp_path: Path, monkeypatch: pytest
     assert after[0]["facts"]["mcp_audit.stream.previous_id"] == first.stream_id
     assert after[0]["facts"]["mcp_audit.stream.previous_hash"] == second.hash
     assert "Input/output error" in said[0]
+    reason = after[1]["facts"]["mcp_audit.gap.reason"]
+    assert reason.startswith("fsync: ") and reason.endswith(" to 3 on the disk")
+
+
+def test_a_sync_that_fails_after_a_rotation_leaves_the_new_segment_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trail = journal(tmp_path, fsync_interval_seconds=60)
+    trail.append(record("one"))
+    old = trail.path
+    real = platform.sync_data
+    calls: list[int] = []
+
+    def rotated(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 1:
+            return real(descriptor)
+        trail._lock.hold(1, trail._end_segment)
+        trail.append(record("two"))
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(platform, "sync_data", rotated)
+        assert trail._commit() is True
+    new = trail.path
+    assert new is not None and old is not None and new != old
+    trail.append(record("three"))
+    assert trail.path == new
+    trail.close()
+    found = read(new)
+    assert kinds(found) == ["opened", "two", "gap 0", "three", "closed"]
+    reason = found[2]["facts"]["mcp_audit.gap.reason"]
+    assert reason == f"fsync: [Errno 5] Input/output error: {old.name} may lack its numbers 2 to 2 on the disk"
+
+
+@pytest.mark.parametrize("what", ["close", "rotation"])
+def test_a_segment_deleted_just_before_its_end_is_counted(tmp_path: Path, what: str) -> None:
+    said: list[str] = []
+    trail = journal(tmp_path, said.append, fsync_interval_seconds=60, segment_bytes=8192)
+    trail.append(record("one"))
+    assert trail.path is not None
+    deleted = trail.path
+    deleted.unlink()
+    trail.append(record("two", size=9000 if what == "rotation" else 10))
+    if what == "rotation":
+        assert trail.path is None and trail.failing
+        trail.append(record("three"))
+    trail.close()
+    (path,) = segments(tmp_path)
+    found = read(path)
+    assert kinds(found) == ["opened", "gap 3", *(["three"] if what == "rotation" else []), "closed"]
+    assert found[1]["facts"]["mcp_audit.gap.reason"] == (
+        f"{deleted.name} was deleted with its 3 records while it was being written"
+    )
+    assert trail.counters.lost == 3 and len(said) == 2 and deleted.name in said[0]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), AttributeError("a defect"), RecursionError("deep")])
+@pytest.mark.parametrize("where", ["journal.encode", "stream.seal"])
+def test_any_exception_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
+) -> None:
+    said: list[str] = []
+    trail = journal(tmp_path, said.append, fsync_interval_seconds=60)
+    trail.append(record("one"))
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"opentelemetry.instrumentation.mcp_audit.journal.{where}", fail)
+        with pytest.raises(JournalError, match=str(error) or "^MemoryError$"):
+            trail.append(record("lost"))
+    assert trail.failing and trail.counters.lost == 1 and said[0].startswith(_LOST)
+    trail.append(record("two"))
+    trail.close()
+    assert kinds(read(segments(tmp_path)[0])) == ["opened", "one", "gap 1", "two", "closed"]
+
+
+def test_a_record_that_is_too_long_is_no_episode_but_a_failure_after_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    trail = journal(tmp_path, said.append, fsync_interval_seconds=60)
+    trail.append(record("one"))
+    for _ in range(2):
+        with pytest.raises(JournalError, match="over the format's 524288"):
+            trail.append(record("big", size=600_000))
+    assert len(said) == 1 and said[0].startswith("AN AUDIT RECORD IS LOST: ") and "until it can" not in said[0]
+    assert not trail.failing and trail.counters.lost == 2
+    trail.append(record("two"))
+    assert len(said) == 1, "nothing had stopped, so nothing goes on again"
+    with pytest.raises(JournalError):
+        trail.append(record("big", size=600_000))
+    with monkeypatch.context() as patch:
+        patch.setattr("opentelemetry.instrumentation.mcp_audit.journal.segment.os.write", _no_space)
+        _lose(trail, 1)
+    assert trail.failing and said[2].startswith(_LOST)
+    trail.append(record("three"))
+    assert len(said) == 4 and _AGAIN in said[3]
+    trail.close()
+    assert kinds(read(segments(tmp_path)[0])) == ["opened", "one", *["gap 1"] * 2, "two", "gap 2", "three", "closed"]
 
 
 def test_a_call_that_waited_in_vain_for_the_lock_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,3 +118,17 @@ def test_sync_reaches_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     made.sync()
     assert synced == [made.descriptor]
     made.close()
+
+
+def test_bytes_are_written_as_they_are_where_that_must_be_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = os.open
+    monkeypatch.setattr(f"{_OS}.O_BINARY", 1 << 30, raising=False)
+    monkeypatch.setattr(
+        f"{_OS}.open", lambda path, flags, mode: (asked.append(flags), real(path, flags & ~(1 << 30), mode))[1]
+    )
+    made = segment.create(tmp_path, _STREAM)
+    made.close()
+    assert [flags & 1 << 30 for flags in asked] == [1 << 30]

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from journals import journal, kinds, read, record, segments
@@ -100,7 +101,7 @@ def test_a_live_writers_file_is_never_touched(tmp_path: Path) -> None:
         "from journals import journal, record\n"
         "trail = journal(pathlib.Path(sys.argv[1]))\n"
         "ticket = trail.append(record('one'))\n"
-        "os.write(trail._segment.descriptor, ticket.line[:40])\n"
+        "os.write(trail._stream.current.descriptor, ticket.line[:40])\n"
         "print(trail.path, flush=True)\n"
         "sys.stdin.read()\n"
         "os._exit(0)\n"
@@ -131,8 +132,8 @@ def test_a_live_writers_file_is_never_touched(tmp_path: Path) -> None:
 def test_a_second_journal_of_the_same_process_does_not_touch_the_first(tmp_path: Path) -> None:
     first = journal(tmp_path)
     first.append(record("one"))
-    assert first._segment is not None
-    os.write(first._segment.descriptor, b"half a li")
+    assert first._stream.current is not None
+    os.write(first._stream.current.descriptor, b"half a li")
     second = journal(tmp_path)
     second.append(record("two"))
     second.close()
@@ -148,3 +149,20 @@ def test_a_start_repairs_before_it_writes(tmp_path: Path) -> None:
     assert (tmp_path / _NAME).read_bytes() == b"".join(_LINES)
     assert len(said) == 1 and "21 bytes" in said[0]
     trail.close()
+
+
+def test_without_real_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / _NAME
+    path.write_bytes(_LINES[0] + b"half")
+    monkeypatch.setattr("opentelemetry.instrumentation.mcp_audit.journal.platform.CAN_LOCK", False)
+    assert _repaired(tmp_path) == []
+    assert path.read_bytes() == _LINES[0] + b"half"
+
+
+def test_a_system_without_pread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pread")
+    path = tmp_path / _NAME
+    path.write_bytes(_LINES[0] + b"half")
+    assert len(_repaired(tmp_path)) == 1
+    assert path.read_bytes() == _LINES[0]
+    assert _quarantined(tmp_path) == {f"{_NAME}.{len(_LINES[0])}.torn": b"half"}

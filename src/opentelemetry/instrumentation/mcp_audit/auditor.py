@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from opentelemetry.trace import Span, get_current_span
 
+from .notices import describe
 from .policy.model import Policy, Rule
 from .record import attributes as a
 from .record.assemble import Facts, assemble
@@ -92,13 +93,18 @@ class Auditor:
         return None if rule.level == "none" else Call(self, invocation, rule)
 
     def finish(self, call: Call, outcome: Outcome) -> None:
-        """The steps after the tool, in their order. Called once a call, before the answer is released."""
+        """The steps after the tool, in their order. Called once a call, before the answer is released. Never raises."""
         duration = time.monotonic_ns() - call.invocation.started
-        record = self._record(call, outcome, duration)
+        try:
+            record = self._record(call, outcome, duration)
+        except Exception as error:
+            self.parts.report(f"A CALL WAS NOT AUDITED: {describe(error)}")
+            return
         try:
             receipt = self.parts.journal.append(record)
-        except Exception as error:  # the journal has counted it and said so
-            call.error = error
+        except Exception:
+            # The journal has counted it and said so, once an episode; or, asked while it was writing (a finaliser), it
+            # keeps the record and writes it next: then nobody else is told of it.
             return
         entry = Entry(record, receipt.stream_id, receipt.number, receipt.previous_hash, receipt.hash, receipt.line)
         self._guarded("OpenTelemetry", self.parts.emit, entry, call.span)
@@ -106,18 +112,36 @@ class Auditor:
             self._guarded(f"sink {type(sink).__name__}", sink.write, entry)
 
     def _record(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
-        try:
-            return self._full_record(call, outcome, duration)
-        except Exception as error:
-            # Content that breaks our own code must not cost the record: keep what needs no content.
-            self.parts.report(f"the content of a {call.invocation.method} could not be recorded: {error!r}")
-            bare = Invocation(
-                call.invocation.method, received=call.invocation.received, started=call.invocation.started
-            )
-            # What the application bound or annotated may be what broke it.
-            call.bound, call.annotations = {}, None
-            facts = self._facts(call, Actor(id="unknown"), Origin(), "metadata", duration)
-            return assemble(bare, Outcome(outcome.detail), facts, self.parts.new_content(), self.parts.keyed)
+        """The record with everything; else without content, bindings and annotations, one of which broke it; else bare.
+
+        What breaks our own code must not cost the record.
+        """
+        attempts = (self._full_record, self._record_without_content, self._bare_record)
+        for attempt in attempts[:-1]:
+            try:
+                return attempt(call, outcome, duration)
+            except Exception as error:
+                self.parts.report(f"part of a record could not be made: {describe(error)}")
+        return attempts[-1](call, outcome, duration)
+
+    def _record_without_content(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
+        call.bound, call.annotations = {}, None
+        whole = call.invocation
+        params = {name: whole.params[name] for name in ("name", "uri") if type(whole.params.get(name)) is str}
+        actor, origin = self.parts.identity.actor(whole, {}), self.parts.identity.origin(whole)
+        facts = self._facts(call, actor, origin, "metadata", duration)
+        return assemble(
+            replace(whole, params=params, bound={}, meta={}),
+            Outcome(outcome.detail),
+            facts,
+            self.parts.new_content(),
+            self.parts.keyed,
+        )
+
+    def _bare_record(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
+        bare = Invocation(call.invocation.method, received=call.invocation.received, started=call.invocation.started)
+        facts = self._facts(call, Actor(id="unknown"), Origin(), "metadata", duration)
+        return assemble(bare, Outcome(outcome.detail), facts, self.parts.new_content(), self.parts.keyed)
 
     def _full_record(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
         identity = self.parts.identity
@@ -151,7 +175,7 @@ class Auditor:
         try:
             step(*arguments)
         except (Exception, SystemExit) as error:  # a sink that wants to exit must not take the call with it
-            self.parts.report(f"{what} failed: {error!r}")
+            self.parts.report(f"{what} failed: {describe(error)}")
 
 
 class Call:
@@ -162,8 +186,6 @@ class Call:
         "_finished",
         "annotations",
         "bound",
-        "error",
-        "exception",
         "invocation",
         "record_id",
         "rule",
@@ -179,8 +201,6 @@ class Call:
         self.bound: Mapping[str, Any] = invocation.bound
         self.annotations: dict[str, Any] | None = None
         self.span: Span | None = None
-        self.exception: BaseException | None = None
-        self.error: Exception | None = None
 
     @property
     def request_id(self) -> str:
@@ -192,29 +212,29 @@ class Call:
 
     def see_span(self, span: Span) -> None:
         """Remember the server span, so that the record shares its ids. A span without valid ids is ignored."""
-        if span.get_span_context().is_valid:
-            self.span = span
-
-    def see_exception(self, error: BaseException) -> None:
-        """Remember the first exception that a hook saw near the tool: the reason behind an ``isError`` answer."""
-        if self.exception is None:
-            self.exception = error
+        try:
+            if span.get_span_context().is_valid:
+                self.span = span
+        except Exception as error:  # a tracer of somebody's own making
+            self._auditor.parts.report(f"a server span could not be read: {describe(error)}")
 
     def mark_span(self, outcome: Outcome) -> None:
         """Add the pointer event to the server span, while that still records."""
         span = self.span
-        if span is None or not span.is_recording():
+        if span is None:
             return
         verdict = a.DETAILS[outcome.detail]
-        span.add_event(
-            a.METHODS.get(self.invocation.method, a.OTHER_METHOD).event,
-            {
-                a.AUDIT_RECORD_ID: self.record_id,
-                a.AUDIT_OUTCOME: verdict.outcome,
-                a.OUTCOME_DETAIL: outcome.detail,
-                a.DECISION: verdict.decision,
-            },
-        )
+        pointer = {
+            a.AUDIT_RECORD_ID: self.record_id,
+            a.AUDIT_OUTCOME: verdict.outcome,
+            a.OUTCOME_DETAIL: outcome.detail,
+            a.DECISION: verdict.decision,
+        }
+        try:
+            if span.is_recording():
+                span.add_event(a.METHODS.get(self.invocation.method, a.OTHER_METHOD).event, pointer)
+        except Exception as error:  # a tracer of somebody's own making
+            self._auditor.parts.report(f"a server span could not be marked: {describe(error)}")
 
     def annotate(self, **values: Any) -> None:
         """Add what only the tool knows; lists are joined, other values replace earlier ones. Nothing after the end."""

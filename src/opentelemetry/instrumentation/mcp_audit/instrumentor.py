@@ -22,7 +22,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from . import settings as settings_module
 from .environment_variables import OTEL_MCP_AUDIT_ENABLED
 from .hooks.table import Hooks, HookState
-from .notices import Notices
+from .notices import Notices, describe
 from .package import _instruments
 from .record.record import Invocation
 from .settings import Settings
@@ -30,9 +30,11 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .assembly import Assembled, Extras
     from .auditor import Auditor, Audits
+    from .journal.journal import Journal
     from .sinks.protocol import Sink
     from .status import StatusFile
 
+_CLOSE_SECONDS: Final = 1.0
 EXIT_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h: `run` ends a server that cannot be audited with it
 _EXTRA_NAMES: Final = ("logger_provider", "sinks", "identify")
 _TRACER: Final = "tracer_provider"  # for the opt-in span on mcp 1.x; the hooks' own, no part of the Auditor
@@ -47,11 +49,13 @@ class Instrumentation:
         self._lock = threading.RLock()
         self._hooks: Hooks | None = None
         self._extras: dict[str, Any] = {}
+        self._options: dict[str, Any] = {}
         self._assembled: Assembled | None = None
         self._substitute: Auditor | None = None
         self._guards_registered = False
         self._status: StatusFile | None = None
         self._disabled_by: str | None = None
+        self._retired: list[Journal] = []
 
     @property
     def installed(self) -> bool:
@@ -67,11 +71,14 @@ class Instrumentation:
         extras = {name: options[name] for name in (*_EXTRA_NAMES, _TRACER) if options.get(name) is not None}
         _check(extras)
         plain = {name: value for name, value in options.items() if name not in (*_EXTRA_NAMES, _TRACER, _METER)}
-        loaded = settings_module.load(environ, plain, on_error)
-        if not loaded.enabled:
-            self._say_disabled(f"{OTEL_MCP_AUDIT_ENABLED}=false")
-            return
         with self._lock:
+            # A later call says only what it changes: what an earlier one said still holds.
+            loaded = settings_module.load(environ, {**self._options, **plain}, on_error)
+            if not loaded.enabled:
+                self.uninstall()
+                self._say_disabled(f"{OTEL_MCP_AUDIT_ENABLED}=false")
+                return
+            self._options.update(plain)
             before = self.settings
             self.settings, self._extras = loaded, {**self._extras, **extras}
             if before is not None and (loaded != before or extras):
@@ -94,7 +101,7 @@ class Instrumentation:
         with self._lock:
             self._remove_hooks()
             self._close()
-            self.settings, self._extras = None, {}
+            self.settings, self._extras, self._options = None, {}, {}
 
     def auditor(self) -> Audits:
         """The Auditor of this process, built when the first request asks for it. Never raises: a request that cannot
@@ -107,14 +114,15 @@ class Instrumentation:
         try:
             return self._assemble()
         except Exception as error:
-            self.notices.report(f"NOT AUDITED: the audit of this process cannot be set up: {error!r}")
+            self.notices.report(f"NOT AUDITED: the audit of this process cannot be set up: {describe(error)}")
             if self.settings is not None and self.settings.fail_closed:
-                self._end_process(f"the audit cannot be set up: {error!r}")
+                self._end_process(f"the audit cannot be set up: {describe(error)}")
             return NothingAudited()
 
-    def substitute(self, auditor: Auditor | None) -> None:
-        """Use another Auditor than the process's own (``testing.capture_audit``); None ends that."""
-        self._substitute = auditor
+    def substitute(self, auditor: Auditor | None) -> Auditor | None:
+        """Use another Auditor than the process's own (``testing.capture_audit``); None ends that. Returns the one before."""
+        before, self._substitute = self._substitute, auditor
+        return before
 
     def hook_states(self) -> Sequence[HookState]:
         return () if self._hooks is None else self._hooks.live()
@@ -122,12 +130,14 @@ class Instrumentation:
     def say_disabled_by(self, variable: str) -> None:
         self._say_disabled(variable)
 
-    def _assemble(self) -> Auditor:
+    def _assemble(self) -> Audits:
         with self._lock:
+            current = self.settings
+            if current is None:
+                return NothingAudited()  # uninstrumented while this request was on its way here
             if self._assembled is None:
                 from .assembly import assemble
 
-                current = self.settings if self.settings is not None else settings_module.load(os.environ)
                 self._assembled = assemble(current, self._given(), self.notices, os.environ)
                 self._announce(self._assembled, current)
             return self._assembled.auditor
@@ -184,13 +194,19 @@ class Instrumentation:
         if self._guards_registered:
             return
         self._guards_registered = True
-        atexit.register(self._close)
+        atexit.register(self._exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork_in_child)
 
     def _close(self, keep: Sequence[Sink] = ()) -> None:
-        with self._lock:
+        if not self._lock.acquire(timeout=_CLOSE_SECONDS):
+            # At exit, with a disk that hangs in somebody's first request: the process must still end.
+            self.notices.say("the audit was busy and could not be ended well")
+            return
+        try:
             assembled, self._assembled = self._assembled, None
+        finally:
+            self._lock.release()
         if assembled is None:
             return
         for sink in assembled.auditor.parts.sinks:
@@ -199,17 +215,28 @@ class Instrumentation:
             try:
                 sink.close()
             except Exception as error:
-                self.notices.report(f"closing sink {type(sink).__name__} failed: {error!r}")
-        assembled.journal.close()
+                self.notices.report(f"closing sink {type(sink).__name__} failed: {describe(error)}")
+        journal = assembled.journal
+        journal.close()
+        journal.after_tick = _nothing
+        # A call that was in flight ends in the journal it began with, which opens a segment for it: closed at exit.
+        self._retired = [old for old in (*self._retired, journal) if old is journal or old.path is not None]
         status, self._status = self._status, None
         if status is not None:
             status.end()
+
+    def _exit(self) -> None:
+        self._close()
+        for journal in self._retired:
+            journal.close()
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
         self.notices.after_fork_in_child()
         if self._assembled is not None:
             self._assembled.journal.after_fork_in_child()
+        for journal in self._retired:
+            journal.after_fork_in_child()
 
 
 class NothingAudited:
@@ -255,6 +282,10 @@ class McpAuditInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
 
 _LOADER_OPTIONS: Final = ("skip_dep_check", "raise_exception_on_conflict")
+
+
+def _nothing() -> None:
+    """What follows the ticks of a journal that was closed: its status file is gone."""
 
 
 def _check(extras: Mapping[str, Any]) -> None:

@@ -15,6 +15,16 @@ _KINDS: Final = 100
 _LINE_BYTES: Final = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 4096
 
 
+def describe(error: BaseException) -> str:
+    """An exception's type and where it was raised. Never its text: that can hold what a caller sent."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    if where is None:
+        return type(error).__name__
+    return f"{type(error).__name__} in {os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}"
+
+
 class Notices:
     """Says sentences on stderr. :meth:`report` says one of a kind at most once a minute and counts the rest."""
 

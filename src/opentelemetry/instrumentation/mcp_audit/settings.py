@@ -148,6 +148,11 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return parse
 
 
+def _otel_logs(text: str) -> str:
+    # YAML reads a bare `off` as false.
+    return _one_of("metadata", "full", "off")("off" if text.lower() == "false" else text)
+
+
 def _between(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         number = int(text)
@@ -194,7 +199,7 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
         "a number of bytes from 65536 to 1099511627776",
     ),
     "body_bytes": (env.OTEL_MCP_AUDIT_BODY_BYTES, _between(1024, 64 * 1024), "a number of bytes from 1024 to 65536"),
-    "otel_logs": (env.OTEL_MCP_AUDIT_OTEL_LOGS, _one_of("metadata", "full", "off"), "metadata, full, off"),
+    "otel_logs": (env.OTEL_MCP_AUDIT_OTEL_LOGS, _otel_logs, "metadata, full, off"),
     "own_span": (env.OTEL_MCP_AUDIT_OWN_SPAN, _boolean, _BOOLEAN),
     "request_id_header": (env.OTEL_MCP_AUDIT_REQUEST_ID_HEADER, _header, _HEADER),
     "tenant_header": (env.OTEL_MCP_AUDIT_TENANT_HEADER, _header, _HEADER),

@@ -56,7 +56,7 @@ class StatusFile:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(self._content(), file)
             os.replace(temporary, self._path)
-        except OSError:
+        except Exception:  # a provider whose own set-up raises, a value that is no JSON: the status is not worth a call
             self._failures += 1
 
     def end(self) -> None:

@@ -132,10 +132,10 @@ def capture_audit(
     installed_here = not INSTRUMENTATION.installed
     if installed_here:
         INSTRUMENTATION.install({**os.environ, "OTEL_MCP_AUDIT_ENABLED": "true"}, {"own_span": loaded.own_span})
-    INSTRUMENTATION.substitute(Auditor(parts.with_journal(capture)))
+    outer = INSTRUMENTATION.substitute(Auditor(parts.with_journal(capture)))
     try:
         yield capture
     finally:
-        INSTRUMENTATION.substitute(None)
+        INSTRUMENTATION.substitute(outer)
         if installed_here:
             INSTRUMENTATION.uninstall()

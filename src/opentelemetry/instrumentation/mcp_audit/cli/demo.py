@@ -47,7 +47,8 @@ def demo(keep: Path | None) -> None:
 def _demo(directory: Path, scratch: Path) -> bool:
     import anyio
 
-    environment = {**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory), "OTEL_SERVICE_NAME": "demo"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment = {**inherited, "OTEL_MCP_AUDIT_DIR": str(directory), "OTEL_SERVICE_NAME": "demo"}
     _title("1. An MCP server over stdio, started under audit: not a line of it edited, nothing imported")
     _shell("otel-mcp-audit run -- python stdio_server.py")
     log = (scratch / "servers.log").open("w", encoding="utf-8")
@@ -80,7 +81,8 @@ def _demo(directory: Path, scratch: Path) -> bool:
     _command(directory, "query", "--limit", "9", str(directory))
     _command(directory, "query", "--tool", "search", "--user", "alice", "--format", "seed", str(directory))
     recorded = _recorded(directory, "bob")
-    click.echo(f"   bob: {answered} answers received, {recorded} records in the trail: no answered call is missing")
+    missing = "no answered call is missing" if recorded >= answered else "ANSWERED CALLS ARE MISSING"
+    click.echo(f"   bob: {answered} answers received, {recorded} records in the trail: {missing}")
 
     _title(
         "4. The secret that a client put into an argument is nowhere on the disk, not even where the tool repeated it"

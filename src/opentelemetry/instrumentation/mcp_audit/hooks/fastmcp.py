@@ -10,10 +10,12 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
+from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
 from opentelemetry.instrumentation.mcp_audit.record.record import Outcome
 
 from . import reasons
 from .running import RUNNING, Running, Switch, Wrapper
+from .spans import is_valid
 
 
 def call_tool(switch: Switch) -> Wrapper:
@@ -55,7 +57,7 @@ def server_span(switch: Switch) -> Wrapper:
         if running is None or running.spanned or running.method not in (*args[1:2], kwargs.get("method")):
             return manager
         running.spanned = True
-        return _Seen(manager, running)
+        return _Seen(manager, running, switch)
 
     return seen
 
@@ -63,20 +65,22 @@ def server_span(switch: Switch) -> Wrapper:
 class _Seen(AbstractContextManager[Span]):
     """fastmcp's context manager of a span, which is marked before the span ends."""
 
-    def __init__(self, manager: Any, running: Running) -> None:
+    def __init__(self, manager: Any, running: Running, switch: Switch) -> None:
         self._manager = manager
         self._running = running
+        self._switch = switch
 
     def __enter__(self) -> Span:
         span: Span = self._manager.__enter__()
-        if span.get_span_context().is_valid:
+        if is_valid(span):
             self._running.call.see_span(span)
         return span
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Any:
-        self._running.call.mark_span(_outcome(error, self._running.method))
+        fallback: Detail = "ok" if error is None else "tool_error"
+        self._running.call.mark_span(self._switch.outcome(fallback, _outcome, error, self._running.method))
         return self._manager.__exit__(kind, error, trace)
 
 

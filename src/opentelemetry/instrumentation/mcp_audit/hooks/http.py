@@ -27,8 +27,12 @@ def asgi_entry(switch: Switch) -> Wrapper:
         if switch.on:
             scope = args[0] if args else kwargs.get("scope")
             if isinstance(scope, MutableMapping):
-                scope[SCOPE_BOUND] = bound_here()
-                scope[SCOPE_CONTEXT] = get_current()
+                switch.guarded("noting what is bound to a request", _stash, scope)
         return wrapped(*args, **kwargs)
 
     return stashed
+
+
+def _stash(scope: MutableMapping[str, Any]) -> None:
+    scope[SCOPE_BOUND] = bound_here()
+    scope[SCOPE_CONTEXT] = get_current()

@@ -31,6 +31,8 @@ from .spans import ambient_or_remote, span_of
 from .stdio import on_pipe
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from opentelemetry.instrumentation.mcp_audit.auditor import Call
 
 
@@ -42,20 +44,20 @@ def handle_request(switch: Switch) -> Wrapper:
     ) -> Any:
         if not switch.on:
             return await wrapped(*args, **kwargs)
-        message, request, session = _arguments(*args, **kwargs)
-        started = _begin(switch, message, request, session)
+        asked = switch.guarded("reading a request", partial(_arguments, *args, **kwargs))
+        started = _begin(switch, *asked[:3]) if asked is not None else None
         if started is None:
             return await wrapped(*args, **kwargs)
+        message, respond = asked[0], asked[3]
         call, invocation = started
-        method = invocation.method
-        running = Running(call, method)
-        makes_spans = _makes_spans(server)
-        own = OwnSpan(invocation, call, switch.tracer_provider) if switch.own_span and not makes_spans else None
-        # Where nobody makes a span of this request, that of its HTTP request carries the event, if there is one.
-        http_span = span_of(invocation.context) if invocation.scope is not None else None
-        if http_span is None or own is not None or makes_spans or not http_span.is_recording():
-            http_span = None
-        else:
+        running = Running(call, invocation.method)
+        own, http_span = None, None
+        if not _makes_spans(server):
+            if switch.own_span:
+                own = switch.guarded("making a span", OwnSpan, invocation, call, switch.tracer_provider)
+            if own is None:
+                http_span = switch.guarded("asking the HTTP span", _http_span, invocation)
+        if http_span is not None:
             call.see_span(http_span)
             running.spanned = True
         answered = False
@@ -64,42 +66,38 @@ def handle_request(switch: Switch) -> Wrapper:
             if http_span is not None:
                 call.mark_span(outcome)
             if own is not None:
-                own.mark(outcome)
-            call.finish(outcome)
-
-        respond = message.respond
+                switch.guarded("marking a span", own.mark, outcome)
+            switch.guarded("recording a request", call.finish, outcome)
 
         async def answer(response: Any) -> Any:
             nonlocal answered
             if not answered:
                 answered = True
-                # A response that meets a cancelled request is dropped by the SDK; the client was told of the cancel.
-                end(Outcome("cancelled") if message.cancelled else _of_response(response, running))
+                end(switch.outcome("ok", _of_response, response, running, message))
             return await respond(response)
 
-        message.respond = answer
+        switch.guarded("watching for the answer", setattr, message, "respond", answer)
         token = RUNNING.set(running)
         tokens = enter_call(call)
         if own is not None:
             running.spanned = True
-            own.enter()
+            switch.guarded("entering a span", own.enter)
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
             # Never an await here: a cancelled scope raises again at every one of them.
             if not answered:
                 answered = True
-                end(_of_raise(error, running, message))
+                end(switch.outcome("tool_error", _of_raise, error, running, message))
             raise
         else:
             if not answered:
-                # Cancelled by the client: the SDK answered for the handler, which ends without a response.
                 answered = True
-                end(Outcome("cancelled" if message.cancelled else "client_gone"))
+                end(switch.outcome("client_gone", _of_silence, message))
             return result
         finally:
             if own is not None:
-                own.leave()
+                switch.guarded("ending a span", own.leave)
             with suppress(AttributeError):  # the instance attribute of ours; gone if somebody put back the original
                 del message.respond
             leave(token, tokens)
@@ -117,7 +115,8 @@ def make_error_result(switch: Switch) -> Wrapper:
         running = RUNNING.get()
         if running is not None and running.method == "tools/call":
             error = sys.exc_info()[1]
-            running.saw(error, _schema_failure(args[0] if args else kwargs.get("error_message"), error))
+            text = args[0] if args else kwargs.get("error_message")
+            running.saw(error, switch.guarded("telling a schema failure", _schema_failure, text, error))
         return wrapped(*args, **kwargs)
 
     return seen
@@ -132,8 +131,8 @@ def _schema_failure(text: Any, error: BaseException | None) -> Detail | None:
     return "invalid_output" if text.startswith("Output validation error:") else None
 
 
-def _arguments(message: Any, req: Any, session: Any, *rest: Any, **more: Any) -> tuple[Any, Any, Any]:
-    return message, req, session
+def _arguments(message: Any, req: Any, session: Any, *rest: Any, **more: Any) -> tuple[Any, Any, Any, Any]:
+    return message, req, session, message.respond
 
 
 def _begin(switch: Switch, message: Any, request: Any, session: Any) -> tuple[Call, Invocation] | None:
@@ -143,7 +142,7 @@ def _begin(switch: Switch, message: Any, request: Any, session: Any) -> tuple[Ca
     except Exception as error:
         # Nothing in a message can do this, only another shape of the SDK: said aloud, and recorded with what is left.
         method = str(getattr(request, "method", "unknown"))
-        switch.problem(f"mcp_audit: who sent {method!r} requests cannot be told: {type(error).__name__}: {error}")
+        switch.problem(f"mcp_audit: who sent {method!r} requests cannot be told: {type(error).__name__}")
         invocation = Invocation(method, received=time.time_ns(), started=time.monotonic_ns())
     call = switch.begin(invocation)
     return None if call is None else (call, invocation)
@@ -153,6 +152,12 @@ def _makes_spans(server: Any) -> bool:
     """Whether the server makes SERVER spans itself (fastmcp 3)."""
     module = sys.modules.get("fastmcp.server.server")
     return module is not None and type(server).__module__.startswith("fastmcp") and hasattr(module, "server_span")
+
+
+def _http_span(invocation: Invocation) -> Span | None:
+    """The span of the HTTP request, which carries the event where nobody makes a span of the MCP request."""
+    span = span_of(invocation.context) if invocation.scope is not None else None
+    return span if span is not None and span.is_recording() else None
 
 
 def _invocation(message: Any, request: Any, session: Any) -> Invocation:
@@ -224,8 +229,16 @@ def _dump(model: Any) -> Any:
         return dict(model)
 
 
-def _of_response(response: Any, running: Running) -> Outcome:
+def _of_silence(message: Any) -> Outcome:
+    # Cancelled by the client: the SDK answered for the handler, which ends without a response.
+    return Outcome("cancelled" if message.cancelled else "client_gone")
+
+
+def _of_response(response: Any, running: Running, message: Any) -> Outcome:
     """The outcome of what is handed to ``respond``: ``ErrorData``, or a ``ServerResult`` around the result's model."""
+    if message.cancelled:
+        # A response that meets a cancelled request is dropped by the SDK; the client was told of the cancel.
+        return Outcome("cancelled")
     root = getattr(response, "root", None)
     if root is None:
         code = getattr(response, "code", None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.trace import get_current_span
@@ -20,7 +21,7 @@ from . import reasons
 from .reasons import is_mapping
 from .running import RUNNING, Running, Switch, Wrapper, leave
 from .snapshot import snapshot
-from .spans import ambient_or_remote
+from .spans import ambient_or_remote, is_valid
 from .stdio import on_pipe
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def on_request(switch: Switch) -> Wrapper:
     ) -> Any:
         if not switch.on:
             return await wrapped(*args, **kwargs)
-        dctx, method, params = args if len(args) == 3 else _arguments(*args, **kwargs)
-        call = _begin(switch, runner, dctx, method, params)
+        asked = args if len(args) == 3 else switch.guarded("reading a request", partial(_arguments, *args, **kwargs))
+        dctx, method, params = asked or (None, "", None)
+        call = _begin(switch, runner, dctx, method, params) if asked else None
         if call is None:
             if RUNNING.get() is None:
                 return await wrapped(*args, **kwargs)
@@ -58,11 +60,11 @@ def on_request(switch: Switch) -> Wrapper:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
             # Never an await here: a cancelled scope raises again at every one of them.
-            call.finish(_of_raise(error, running, dctx, params))
+            outcome = switch.outcome("tool_error", _of_raise, error, running, dctx, params)
+            switch.guarded("recording a request", call.finish, outcome)
             raise
         else:
-            # The SDK never answers a request that its client cancelled, even when the handler would not be stopped.
-            call.finish(Outcome("cancelled") if dctx.cancel_requested.is_set() else _of_return(result, running))
+            switch.guarded("recording a request", call.finish, switch.outcome("ok", _of_end, result, running, dctx))
             return result
         finally:
             leave(token, tokens)
@@ -82,7 +84,13 @@ def server_span(switch: Switch) -> Wrapper:
     ) -> Any:
         running = RUNNING.get()
         # A notification has no id; it can run inside a call's context when it is sent in process by a tool.
-        if running is None or running.spanned or kwargs or len(args) != 2 or args[0].request_id is None:
+        if (
+            running is None
+            or running.spanned
+            or kwargs
+            or len(args) != 2
+            or getattr(args[0], "request_id", None) is None
+        ):
             return await wrapped(*args, **kwargs)
         running.spanned = True
         ctx, call_next = args
@@ -90,15 +98,15 @@ def server_span(switch: Switch) -> Wrapper:
 
         async def marked(inner: Any) -> Any:
             span = get_current_span()
-            if not span.get_span_context().is_valid:
+            if not is_valid(span):
                 return await call_next(inner)
             call.see_span(span)
             try:
                 result = await call_next(inner)
             except BaseException as error:
-                call.mark_span(_of_raise(error, running, None, None))
+                call.mark_span(switch.outcome("tool_error", _of_raise, error, running, None, None))
                 raise
-            call.mark_span(_OK if _is_plain(result) else _of_return(result, running))
+            call.mark_span(_OK if _is_plain(result) else switch.outcome("ok", _of_return, result, running))
             return result
 
         return await wrapped(ctx, marked)
@@ -118,7 +126,7 @@ def _begin(switch: Switch, runner: Any, dctx: Any, method: str, params: Any) -> 
         invocation = _invocation(runner.connection, dctx, method, params)
     except Exception as error:
         # Nothing in a message can do this, only another shape of the SDK: said aloud, and recorded with what is left.
-        switch.problem(f"mcp_audit: who sent {method!r} requests cannot be told: {type(error).__name__}: {error}")
+        switch.problem(f"mcp_audit: who sent {method!r} requests cannot be told: {type(error).__name__}")
         invocation = Invocation(method, received=time.time_ns(), started=time.monotonic_ns())
     return switch.begin(invocation)
 
@@ -177,6 +185,11 @@ def _invocation(connection: Any, dctx: Any, method: str, params: Any) -> Invocat
 def _is_plain(result: Any) -> bool:
     """Whether an answer is a success like most: known without looking into it."""
     return type(result) is dict and not result.get("isError") and "resultType" not in result and "task" not in result
+
+
+def _of_end(result: Any, running: Running, dctx: Any) -> Outcome:
+    # The SDK never answers a request that its client cancelled, even when the handler would not be stopped.
+    return Outcome("cancelled") if dctx.cancel_requested.is_set() else _of_return(result, running)
 
 
 def _of_return(result: Any, running: Running) -> Outcome:

@@ -11,12 +11,15 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.mcp_audit.record import attributes as a
 from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Outcome
 
-from .spans import ambient_or_remote
+from .spans import ambient_or_remote, is_valid
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.mcp_audit.auditor import Call
 
 TRACER = "opentelemetry.instrumentation.mcp_audit"
+
+# Clients choose these texts; a span is no place for long ones. The record keeps what was asked.
+_TEXT_LIMIT = 128
 
 
 class OwnSpan:
@@ -24,24 +27,27 @@ class OwnSpan:
 
     def __init__(self, invocation: Invocation, call: Call, provider: trace.TracerProvider | None) -> None:
         name = invocation.params.get("name")
+        name = name[:_TEXT_LIMIT] if isinstance(name, str) else None
+        # A backend shows the span's name as it is: no line breaks or control characters in it.
+        shown = "".join(filter(str.isprintable, name)) if name else ""
         attributes: dict[str, Any] = {a.MCP_METHOD_NAME: invocation.method}
         if invocation.request_id is not None:
-            attributes[a.JSONRPC_REQUEST_ID] = str(invocation.request_id)
+            attributes[a.JSONRPC_REQUEST_ID] = str(invocation.request_id)[:_TEXT_LIMIT]
         if invocation.protocol_version is not None:
-            attributes[a.MCP_PROTOCOL_VERSION] = invocation.protocol_version
+            attributes[a.MCP_PROTOCOL_VERSION] = invocation.protocol_version[:_TEXT_LIMIT]
         if invocation.method == "tools/call":
             attributes[a.GEN_AI_OPERATION_NAME] = "execute_tool"
-        if isinstance(name, str):
+        if name is not None:
             attributes[a.GEN_AI_PROMPT_NAME if invocation.method == "prompts/get" else a.GEN_AI_TOOL_NAME] = name
         self._call = call
         self._token: Any = None
         self._span = trace.get_tracer(TRACER, tracer_provider=provider).start_span(
-            f"{invocation.method} {name}" if isinstance(name, str) else invocation.method,
+            f"{invocation.method} {shown}" if shown else invocation.method,
             context=ambient_or_remote(invocation.meta, invocation.context),
             kind=trace.SpanKind.SERVER,
             attributes=attributes,
         )
-        if self._span.get_span_context().is_valid:
+        if is_valid(self._span):
             call.see_span(self._span)
 
     def enter(self) -> None:
@@ -60,7 +66,9 @@ class OwnSpan:
 
     def leave(self) -> None:
         """End the span and put back the context of before."""
-        self._span.end()
-        if self._token is not None:
-            with suppress(ValueError):  # closed from another context at loop shutdown: nothing left to restore
-                otel_context.detach(self._token)
+        try:
+            self._span.end()
+        finally:
+            if self._token is not None:
+                with suppress(ValueError):  # closed from another context at loop shutdown: nothing left to restore
+                    otel_context.detach(self._token)

@@ -108,10 +108,9 @@ def of_exception(error: Exception, method: str, seen: BaseException | None, unma
 
     ``unmapped_code`` is the code that the transport gives to exceptions that are no protocol errors.
     """
-    rpc = getattr(error, "error", None)
-    code = getattr(rpc, "code", None)
-    if isinstance(code, int):
-        return of_rpc_error(code, str(getattr(rpc, "message", "")), getattr(rpc, "data", None), method, error)
+    rpc = _rpc_error(error)
+    if rpc is not None:
+        return of_rpc_error(*rpc, method, error)
     if _is_pydantic_error(error):
         # Raised by the dispatch, before any handler: the SDK answers it with this code and no detail.
         if seen is None or seen is not error:
@@ -173,10 +172,9 @@ def reason(error: BaseException) -> tuple[Detail, BaseException]:
         names = _names(each)
         if "AuthorizationError" in names:
             return "denied", each
-        if "McpError" in names or "MCPError" in names:
-            rpc = getattr(each, "error", None)
-            if getattr(rpc, "code", None) == SERVER_ERROR and _TIMED_OUT in str(getattr(rpc, "message", "")):
-                return "timeout", each
+        rpc = _rpc_error(each)
+        if rpc is not None and rpc[0] == SERVER_ERROR and _TIMED_OUT in rpc[1]:
+            return "timeout", each
     if _says_unknown_tool(error):
         return "unknown_tool", error
     cause = wrapped if wrapped is not None and _is_wrapper(error) else error
@@ -210,6 +208,22 @@ def message_of(error: BaseException) -> str:
         return ""
 
 
+def _rpc_error(error: BaseException) -> tuple[int, str, Any] | None:
+    """Code, message and data of the JSON-RPC error that an exception of the SDK's carries.
+
+    Any other class may have an ``error`` too: somebody else's code, of another protocol, or a property that raises.
+    """
+    names = _names(error)
+    if "McpError" not in names and "MCPError" not in names:
+        return None
+    try:
+        rpc = getattr(error, "error", None)
+        code, message, data = getattr(rpc, "code", None), str(getattr(rpc, "message", "")), getattr(rpc, "data", None)
+    except Exception:  # of a subclass of the application's
+        return None
+    return (code, message, data) if isinstance(code, int) else None
+
+
 def _names(error: BaseException) -> list[str]:
     return [kind.__name__ for kind in type(error).__mro__]
 
@@ -238,6 +252,7 @@ def _is_private_to_fastmcp(error: BaseException) -> bool:
 def _is_arguments_error(error: BaseException) -> bool:
     # The SDKs validate arguments against a model named `<function>Arguments`, fastmcp against the call itself; a
     # validation error of any other model was raised by the tool's own work.
+    # Asked only of pydantic's own class, whose attributes run no code of the application's.
     title = str(getattr(error, "title", ""))
     return title.endswith("Arguments") or title.startswith("call[")
 

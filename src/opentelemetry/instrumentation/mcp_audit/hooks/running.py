@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.instrumentation.mcp_audit.context import leave_call
 from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
-from opentelemetry.instrumentation.mcp_audit.record.record import Invocation
+from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Outcome
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -55,7 +55,27 @@ class Switch:
         try:
             return self.auditor().begin(invocation)
         except Exception as error:  # whatever is wrong with the audit, the request is served
-            self.problem(f"mcp_audit: requests are NOT audited: {type(error).__name__}: {error}")
+            self.problem(f"mcp_audit: requests are NOT audited: {type(error).__name__}")
+            return None
+
+    def outcome(self, fallback: Detail, classify: Callable[..., Outcome], *arguments: Any) -> Outcome:
+        """What ``classify`` says of how a request ended; ``fallback`` alone where it fails. Never raises.
+
+        Classifying reads answers and exceptions of the application, whose code may raise anything.
+        """
+        try:
+            return classify(*arguments)
+        except Exception as error:
+            self.problem(f"mcp_audit: how a request ended could not be told: {type(error).__name__}")
+            return Outcome(fallback)
+
+    def guarded(self, what: str, step: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``step`` returns; None, and a sentence, where it fails. Nothing of ours is worth a call."""
+        try:
+            return step(*arguments)
+        except Exception as error:
+            # The type alone: an exception's text may hold what the client sent.
+            self.problem(f"mcp_audit: {what} failed: {type(error).__name__}")
             return None
 
     def problem(self, sentence: str) -> None:
@@ -87,9 +107,7 @@ class Running:
         """Remember why the tool failed; the first reason that is told stays."""
         if self.error is None and self.detail is None:
             self.detail = detail
-            if error is not None:
-                self.error = error
-                self.call.see_exception(error)
+            self.error = error
 
 
 RUNNING: Final[ContextVar[Running | None]] = ContextVar("mcp_audit.running", default=None)

@@ -31,4 +31,12 @@ def span_of(context: Context | None) -> Span | None:
     if context is None:
         return None
     span = get_current_span(context)
-    return span if span.get_span_context().is_valid else None
+    return span if is_valid(span) else None
+
+
+def is_valid(span: Span) -> bool:
+    """Whether ``span`` has ids. One of a vendor's that cannot even be asked has none."""
+    try:
+        return span.get_span_context().is_valid
+    except Exception:
+        return False

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import RLock
+from importlib.machinery import PathFinder
+from threading import RLock, Thread
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -47,6 +49,9 @@ class Row:
 
 RUNNER: Final = "mcp.server.runner"
 LOWLEVEL: Final = "mcp.server.lowlevel.server"
+
+# How often, in seconds, an import that had begun before the hooks were put on is asked whether it has ended.
+_POLL: Final = 0.002
 
 ROWS: Final[tuple[Row, ...]] = (
     Row(RUNNER, "ServerRunner._on_request", mcp_v2.on_request, "mcp 2.x", needed=True),
@@ -117,16 +122,43 @@ class Hooks:
         """Wrap what is imported already, and wait for the rest. Does nothing where it is done."""
         with self._lock:
             self._switch.on = True
-            for module in dict.fromkeys(row.module for row in ROWS):
-                if module in self._waiting:
-                    loaded = sys.modules.get(module)
-                    if loaded is not None:
-                        self._wrap(loaded)
-                else:
-                    # An import hook cannot be taken back; ours asks whether it is still wanted.
-                    self._waiting.add(module)
-                    wrapt.register_post_import_hook(self._imported, module)
+            modules = list(dict.fromkeys(row.module for row in ROWS))
+            new = [module for module in modules if module not in self._waiting]
+            self._waiting.update(new)
+        # Not under our lock: wrapt 1.x calls import hooks under its own, and they want ours.
+        for module in modules:
+            loaded = sys.modules.get(module)
+            if module in new:
+                self._register(module)
+            elif loaded is not None:
+                self._imported(loaded, whole=False)
         return self
+
+    def _register(self, module: str) -> None:
+        """Have ``module`` hooked now if it is imported, else when it is.
+
+        An import hook cannot be taken back; ours asks whether it is still wanted.
+        """
+        registering = True
+
+        def imported(loaded: ModuleType) -> None:
+            # Called at once it may be given a module whose import has only begun; called later, never.
+            self._imported(loaded, whole=not registering)
+
+        wrapt.register_post_import_hook(imported, module)
+        registering = False
+
+    def _await(self, module: ModuleType) -> None:
+        """Hook a module whose import had begun before we came: no import hook is called for it any more."""
+        while _is_initialising(module):
+            time.sleep(_POLL)
+        with self._lock:
+            # Where the import failed there is nothing to hook, and the next attempt has to be awaited anew.
+            self._waiting.discard(module.__name__)
+            if not self._switch.on:
+                return
+            self._waiting.add(module.__name__)
+        self._register(module.__name__)
 
     def remove(self) -> None:
         """Take every wrapper off, leaving the SDK's classes as they were, and make the import hooks inert."""
@@ -147,12 +179,18 @@ class Hooks:
             return "missing"
         return "hooked" if key in self._patches and self._switch.on else "waiting"
 
-    def _imported(self, module: ModuleType) -> None:
+    def _imported(self, module: ModuleType, *, whole: bool = True) -> None:
+        # Python says `_initializing` of a module until after the import hooks, so that it tells nothing to those.
+        partial = not whole and _is_initialising(module)
         with self._lock:
-            if self._switch.on:
-                self._wrap(module)
+            if not self._switch.on:
+                return
+            self._wrap(module, partial)
+        if partial:
+            Thread(target=self._await, args=(module,), name="mcp_audit-import", daemon=True).start()
 
-    def _wrap(self, module: ModuleType) -> None:
+    def _wrap(self, module: ModuleType, partial: bool) -> None:
+        """Wrap what is in the module; of one that is ``partial`` nothing is missing yet."""
         for row in ROWS:
             if row.module != module.__name__:
                 continue
@@ -163,7 +201,8 @@ class Hooks:
             try:
                 patch = _put_on(module, row, self._switch)
             except AttributeError:
-                self._absent(row)
+                if not partial:
+                    self._absent(row)
                 continue
             self._patches[key] = patch
             self._missing.discard(key)
@@ -198,10 +237,20 @@ def install(
 def _exists(module: str) -> bool:
     if module in sys.modules:
         return True
+    parent = sys.modules.get(module.rpartition(".")[0])
+    # Looked for in the package itself where that is imported: `find_spec` by name waits for an import that another
+    # thread is at, which may be waiting for us.
+    if parent is not None and PathFinder.find_spec(module, getattr(parent, "__path__", None)) is not None:
+        return True
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _is_initialising(module: ModuleType) -> bool:
+    """Whether the module's own code is still running. The name is Python's, private, and all there is."""
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
 
 
 def _put_on(module: ModuleType, row: Row, switch: Switch) -> _Patch:

@@ -20,7 +20,8 @@ def resolve(
 
     Verified subject of the token; else what the application bound or a configured header says (declared); else the
     token's client (a verified service); else, on stdin and stdout, the user who owns the process; else nobody known.
-    What only describes the actor (e-mail, roles, tenant) comes from the token where it says so, then as declared.
+    What only describes the actor (e-mail, roles, tenant) comes from the token where it says so, then as the application
+    bound it. A tenant header counts only for an actor that is not verified.
     """
     actor = Actor()
     if token is not None:
@@ -32,7 +33,6 @@ def resolve(
     actor.email = (token.email if token is not None else None) or text(bound.get("user_email"))
     actor.roles = (token.roles if token is not None else ()) or texts(bound.get("user_roles"))
     actor.tenant_id = (token.tenant_id if token is not None else None) or text(bound.get("tenant_id"))
-    actor.tenant_id = actor.tenant_id or headers.tenant_id
 
     declared = text(bound.get("user_id")) or headers.user
     if token is not None and token.subject is not None:
@@ -44,4 +44,7 @@ def resolve(
         actor.id, actor.provenance, actor.type = token.client_id, "verified", "service"
     elif on_pipe and os_user:
         actor.id, actor.provenance = os_user, "os"
+    if actor.provenance != "verified":
+        # The client chooses its headers: beside a verified actor the tenant would look as proven as the actor.
+        actor.tenant_id = actor.tenant_id or headers.tenant_id
     return actor

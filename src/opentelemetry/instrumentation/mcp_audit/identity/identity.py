@@ -54,7 +54,7 @@ class CallerIdentity:
             found = headers.read(call.scope, self._names)
             return resolve(token, bound, found, on_pipe=call.transport == "pipe", os_user=options.os_user)
         except Exception as error:  # a token object whose attributes raise: nobody is named rather than the wrong one
-            options.report(f"the caller of a {call.method} could not be told: {error!r}")
+            options.report(f"the caller of a {call.method} could not be told: {type(error).__name__}")
             return Actor()
 
     def origin(self, call: Invocation) -> Origin:
@@ -69,7 +69,7 @@ class CallerIdentity:
                 request_id=found.request_id or text(call.meta.get(self._names.request_id)),
             )
         except Exception as error:  # an ASGI server with a scope of its own making
-            self._options.report(f"the origin of a {call.method} could not be told: {error!r}")
+            self._options.report(f"the origin of a {call.method} could not be told: {type(error).__name__}")
             return Origin()
 
     def _identified(self, call: Invocation) -> Actor | None:
@@ -78,7 +78,7 @@ class CallerIdentity:
         try:
             actor = self._options.identify(call)
         except Exception as error:
-            self._options.report(f"identify failed, going on without it: {error!r}")
+            self._options.report(f"identify failed, going on without it: {type(error).__name__}")
             return None
         if actor is None or isinstance(actor, Actor):
             return actor

@@ -7,6 +7,8 @@ given. While the tick reports work left over (a journal that fails) it is run ag
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +22,9 @@ class Committer:
     def __init__(self, tick: Callable[[], bool], interval_seconds: float) -> None:
         self._tick = tick
         self._interval = interval_seconds
-        self._wake = threading.Event()
+        # Not an Event: a finaliser that appends may notify inside this thread's own wait or clear, and an Event's lock
+        # is not re-entrant. A SimpleQueue's put is, by contract.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._dirty = False
         self._thread: threading.Thread | None = None
@@ -33,12 +37,12 @@ class Committer:
         self._dirty = True
         if self._thread is None or not self._thread.is_alive():
             self._start()
-        self._wake.set()
+        self._wake.put(None)
 
     def stop(self, timeout: float) -> None:
         """End the thread; what was not ticked by then is the caller's."""
         self._stop.set()
-        self._wake.set()
+        self._wake.put(None)
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -59,8 +63,8 @@ class Committer:
     def _run(self) -> None:
         left_over = False
         while not self._stop.is_set():
-            self._wake.wait(_RETRY_SECONDS if left_over else None)
-            self._wake.clear()
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=_RETRY_SECONDS if left_over else None)
             if self._stop.wait(self._interval):
                 return
             self._dirty = False

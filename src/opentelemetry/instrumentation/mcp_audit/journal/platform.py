@@ -11,6 +11,10 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Final
+
+CAN_LOCK: Final = sys.platform != "win32"
+"""Whether ``try_lock`` tells a live writer's file from a dead one's."""
 
 if sys.platform == "win32":  # pragma: no cover
 

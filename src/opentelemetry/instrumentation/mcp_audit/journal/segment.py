@@ -18,7 +18,10 @@ class SegmentBroken(OSError):
 
 @dataclass(slots=True)
 class Segment:
-    """An open segment. ``size`` is where the last whole line ends; ``count`` and ``head`` are its last number and hash."""
+    """An open segment. ``size`` is where the last whole line ends; ``count`` and ``head`` are its last number and hash.
+
+    ``synced`` is the last number that is surely on the disk.
+    """
 
     path: Path
     descriptor: int
@@ -26,6 +29,7 @@ class Segment:
     size: int = 0
     count: int = 0
     head: str | None = None
+    synced: int = 0
 
     def write(self, line: bytes) -> None:
         """Append one line with one ``write(2)``.
@@ -51,7 +55,16 @@ class Segment:
         self.size = size
 
     def sync(self) -> None:
-        platform.sync_data(self.descriptor)
+        """Put it on the disk. Raises OSError as :meth:`unsynced` words it."""
+        try:
+            platform.sync_data(self.descriptor)
+        except OSError as error:
+            raise self.unsynced(error, self.synced, self.count) from error
+        self.synced = self.count
+
+    def unsynced(self, error: OSError, after: int, last: int) -> OSError:
+        """What to say of numbers (``after`` excluded, ``last`` included) that a sync failed to put on the disk."""
+        return OSError(f"fsync: {error}: {self.path.name} may lack its numbers {after + 1} to {last} on the disk")
 
     def whereabouts(self) -> Literal["there", "deleted", "moved"]:
         """Whether the file still stands under its name. What is written to a deleted one, nobody will read."""
@@ -73,6 +86,7 @@ def create(directory: Path, stream_id: str) -> Segment:
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = directory / f"{now}-{os.getpid()}-{stream_id}.jsonl"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+    flags |= getattr(os, "O_BINARY", 0)  # Windows would write two bytes for a line's end
     descriptor = os.open(path, flags, 0o600)
     if not platform.try_lock(descriptor):
         # Left to whoever took it: only a repair does, which finds nothing in it.

@@ -71,12 +71,13 @@ class LogEmitter:
 
         provider = self._given if self._given is not None else get_logger_provider()
         if provider is not self._used:
-            self._used = provider
             # Until somebody sets a provider the API hands out a proxy, whose records go nowhere: spare their cost.
             idle = isinstance(provider, NoOpLoggerProvider) or type(provider).__name__ == "ProxyLoggerProvider"
             self._logger = (
                 None if idle else provider.get_logger("opentelemetry.instrumentation.mcp_audit", self._version)
             )
+            # Last: another thread that sees this provider must also see its logger.
+            self._used = provider
         return self._logger
 
 

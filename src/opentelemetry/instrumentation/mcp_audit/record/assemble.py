@@ -76,7 +76,7 @@ def assemble(call: Invocation, outcome: Outcome, facts: Facts, content: Content,
     if call.method in a.METHODS:
         values[a.MCP_METHOD_NAME] = call.method
     else:
-        wire.text(a.MCP_METHOD_NAME, call.method)
+        wire.fact(a.MCP_METHOD_NAME, call.method)
     if facts.request_id != facts.record_id:
         wire.text(a.REQUEST_ID, facts.request_id)
     _target(wire, call, method)
@@ -84,9 +84,9 @@ def assemble(call: Invocation, outcome: Outcome, facts: Facts, content: Content,
     _client(wire, call, facts)
     if call.session_id:
         values[a.MCP_SESSION_ID] = keyed(call.session_id)
-    wire.text(a.ERROR_TYPE, outcome.error_type or verdict.error_type)
-    wire.text(a.RPC_RESPONSE_STATUS_CODE, outcome.status_code)
-    wire.text(a.DECISION_BY, outcome.decided_by)
+    wire.fact(a.ERROR_TYPE, outcome.error_type or verdict.error_type)
+    wire.fact(a.RPC_RESPONSE_STATUS_CODE, outcome.status_code)
+    wire.fact(a.DECISION_BY, outcome.decided_by)
     wire.text(a.DECISION_REASON, outcome.reason)
     if outcome.result_count is not None:
         values[a.RESULT_COUNT] = outcome.result_count
@@ -120,6 +120,7 @@ class _Wire:
         self.values = values
 
     def text(self, name: str, value: object) -> None:
+        """Said by the caller or its content: redacted, and masked where it repeats a secret."""
         if value is not None and value != "":
             self.values[name] = self._content.attribute(name, value if isinstance(value, str) else str(value))
 
@@ -127,44 +128,58 @@ class _Wire:
         if values:
             self.values[name] = self._content.attributes(name, values)
 
+    def fact(self, name: str, value: object) -> None:
+        """Who acted, from where, on what: redacted by shape, but not masked by what the arguments hold."""
+        if value is not None and value != "":
+            text = value if isinstance(value, str) else str(value)
+            self.values[name] = self._content.attribute(name, text, masked=False)
+
+    def facts(self, name: str, values: Sequence[str]) -> None:
+        if values:
+            self.values[name] = self._content.attributes(name, values, masked=False)
+
 
 def _target(wire: _Wire, call: Invocation, method: a.Method) -> None:
     target: object = call.method
     if method.target_type == "tool":
         target = call.params.get("name")
-        wire.text(a.GEN_AI_TOOL_NAME, target)
+        wire.fact(a.GEN_AI_TOOL_NAME, target)
         wire.values[a.GEN_AI_OPERATION_NAME] = "execute_tool"
     elif method.target_type == "prompt":
         target = call.params.get("name")
-        wire.text(a.GEN_AI_PROMPT_NAME, target)
+        wire.fact(a.GEN_AI_PROMPT_NAME, target)
     elif method.target_type == "resource":
         target = call.params.get("uri")
         wire.text(a.MCP_RESOURCE_URI, target)
-    wire.text(a.AUDIT_TARGET_ID, target)
+    if method.target_type == "resource":
+        # A URI is content too: a template's parameters stand in it.
+        wire.text(a.AUDIT_TARGET_ID, target)
+    else:
+        wire.fact(a.AUDIT_TARGET_ID, target)
     wire.values[a.AUDIT_TARGET_TYPE] = method.target_type
 
 
 def _actor(wire: _Wire, actor: Actor) -> None:
-    wire.text(a.AUDIT_ACTOR_ID, actor.id or "unknown")
+    wire.fact(a.AUDIT_ACTOR_ID, actor.id or "unknown")
     wire.values.setdefault(a.AUDIT_ACTOR_ID, "unknown")
     wire.values[a.AUDIT_ACTOR_TYPE] = actor.type
     wire.values[a.ACTOR_PROVENANCE] = actor.provenance
     if actor.type == "user" and actor.provenance != "none":
-        wire.text(a.USER_ID, actor.id)
-    wire.text(a.USER_EMAIL, actor.email)
-    wire.texts(a.USER_ROLES, actor.roles)
-    wire.text(a.TENANT_ID, actor.tenant_id)
-    wire.text(a.ACTOR_ISSUER, actor.issuer)
-    wire.text(a.ACTOR_CLIENT_ID, actor.client_id)
-    wire.texts(a.ACTOR_SCOPES, actor.scopes)
-    wire.text(a.ACTOR_TOKEN_ID, actor.token_id)
-    wire.texts(a.ACTOR_CHAIN, actor.chain)
+        wire.fact(a.USER_ID, actor.id)
+    wire.fact(a.USER_EMAIL, actor.email)
+    wire.facts(a.USER_ROLES, actor.roles)
+    wire.fact(a.TENANT_ID, actor.tenant_id)
+    wire.fact(a.ACTOR_ISSUER, actor.issuer)
+    wire.fact(a.ACTOR_CLIENT_ID, actor.client_id)
+    wire.facts(a.ACTOR_SCOPES, actor.scopes)
+    wire.fact(a.ACTOR_TOKEN_ID, actor.token_id)
+    wire.facts(a.ACTOR_CHAIN, actor.chain)
 
 
 def _client(wire: _Wire, call: Invocation, facts: Facts) -> None:
     wire.text(a.CLIENT_NAME, call.client_name)
     wire.text(a.CLIENT_VERSION, call.client_version)
-    wire.text(a.MCP_PROTOCOL_VERSION, call.protocol_version)
+    wire.fact(a.MCP_PROTOCOL_VERSION, call.protocol_version)
     if type(call.request_id) is int and abs(call.request_id) < _PLAIN_IDS:
         wire.values[a.JSONRPC_REQUEST_ID] = str(call.request_id)
     else:
@@ -173,9 +188,9 @@ def _client(wire: _Wire, call: Invocation, facts: Facts) -> None:
     if call.transport is not None:
         wire.values[a.NETWORK_TRANSPORT] = call.transport
     if facts.client_address:
-        wire.text(a.CLIENT_ADDRESS, facts.client_address)
-        wire.text(a.AUDIT_SOURCE_ID, facts.client_address)
-        wire.text(a.AUDIT_SOURCE_TYPE, facts.source_type)
+        wire.fact(a.CLIENT_ADDRESS, facts.client_address)
+        wire.fact(a.AUDIT_SOURCE_ID, facts.client_address)
+        wire.fact(a.AUDIT_SOURCE_TYPE, facts.source_type)
     if facts.client_port is not None:
         wire.values[a.CLIENT_PORT] = facts.client_port
 

@@ -98,10 +98,15 @@ class Content:
             text = encode(tree)
         self._trees[name] = self._redaction.everything(tree, path, text)
 
-    def attribute(self, name: str, value: str) -> str:
-        """An attribute that came from the wire, made safe and cut. Ask after the members are given."""
+    def attribute(self, name: str, value: str, *, masked: bool = True) -> str:
+        """An attribute that came from the wire, made safe and cut. Ask after the members are given.
+
+        Not ``masked``: echoes are left in it. For who acted and on what: a caller could else erase them from its own
+        record, by naming them as passwords.
+        """
         known = self._rules.known_texts
-        if not self._echoes and value in known:
+        masked = masked and bool(self._echoes)
+        if not masked and value in known:
             return value
         text = fix_surrogates(str(value))
         length, limit = len(text), self._limits.attribute_chars
@@ -115,7 +120,7 @@ class Content:
             if len(known) >= _KNOWN_TEXTS:
                 known.clear()
             known.add(text)
-        if self._echoes:
+        if masked:
             text = self._redaction.echo(text, path)
         if huge:
             # A secret that this first cut went through may not have been recognised: what is left of it lies at the end.
@@ -124,9 +129,9 @@ class Content:
             self._cuts[path, length] = None
         return self._cut(text, limit)
 
-    def attributes(self, name: str, values: Sequence[str]) -> list[str]:
+    def attributes(self, name: str, values: Sequence[str], *, masked: bool = True) -> list[str]:
         """A list of attributes from the wire, at most ``list_items`` of them; a list cut is manifested with its length."""
-        kept = [self.attribute(name, value) for value in values[: self._limits.list_items]]
+        kept = [self.attribute(name, value, masked=masked) for value in values[: self._limits.list_items]]
         if len(values) > len(kept):
             self._cuts[(None, name), len(values)] = None
         return kept

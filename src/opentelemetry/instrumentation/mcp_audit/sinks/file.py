@@ -24,6 +24,7 @@ class FileSink:
             raise ValueError(f"format: {format!r} cannot be used; allowed: seed, otlp")
         self._format = format
         self._path = os.path.abspath(path)
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._descriptor: int | None = self._open()
 
@@ -32,6 +33,9 @@ class FileSink:
             line = entry.line
         else:
             line = json.dumps(to_seed(entry.record), ensure_ascii=False).encode() + b"\n"
+        if self._pid != os.getpid():
+            # A fork may have copied a lock that was held: the child has nobody who would release it.
+            self._pid, self._lock = os.getpid(), threading.Lock()
         with self._lock:
             # None after close(): an instrumentation that was reconfigured goes on with the sinks it had.
             descriptor = self._descriptor = self._open() if self._descriptor is None else self._descriptor

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from opentelemetry.instrumentation.mcp_audit.notices import Notices, describe
+
 from .protocol import Entry, Sink
 
 
@@ -21,7 +23,8 @@ class QueuedSink:
     """Passes entries to ``sink`` from a thread, through a queue of ``size`` entries.
 
     A full queue raises :class:`QueueFull`, which the Auditor counts and says; nothing is dropped in silence.
-    ``dropped`` and ``failed`` count what the wrapped sink did not get and what it raised on. ``close`` waits up to
+    ``dropped`` and ``failed`` count what the wrapped sink did not get and what it raised on; ``on_error`` hears of the
+    latter, stderr when it is not given. ``close`` waits up to
     ``close_seconds`` for what is queued.
     """
 
@@ -37,7 +40,8 @@ class QueuedSink:
         self.failed = 0
         self._sink = sink
         self._close_seconds = close_seconds
-        self._on_error = on_error
+        self._notices = Notices()
+        self._on_error = self._say if on_error is None else on_error
         self._size = size
         self._fresh()
 
@@ -60,9 +64,13 @@ class QueuedSink:
                 entries.put(None, timeout=self._close_seconds)
             thread.join(max(0.0, deadline - time.monotonic()))
             self.dropped += _drain(entries)
-            entries.put(None)  # for a thread that is stuck still, when it comes back
+            with suppress(queue.Full):  # writers refilled it: then the thread, when it comes back, works on
+                entries.put_nowait(None)  # for a thread that is stuck still
         self._fresh()
         self._sink.close()
+
+    def _say(self, error: Exception) -> None:
+        self._notices.report(f"sink {type(self._sink).__name__} failed: {describe(error)}")
 
     def _fresh(self) -> None:
         self._pid = os.getpid()
@@ -87,8 +95,7 @@ class QueuedSink:
                 self._sink.write(entry)
             except Exception as error:
                 self.failed += 1
-                if self._on_error is not None:
-                    self._on_error(error)
+                self._on_error(error)
 
 
 def _drain(entries: queue.Queue[Entry | None]) -> int:
