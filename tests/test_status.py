@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from opentelemetry.instrumentation.mcp_audit import status as module
-from opentelemetry.instrumentation.mcp_audit.assembly import Assembled
+from opentelemetry.instrumentation.mcp_audit.assembly import Assembled, Extras, assemble
 from opentelemetry.instrumentation.mcp_audit.hooks.table import HookState
 from opentelemetry.instrumentation.mcp_audit.journal.gap import Counters
 from opentelemetry.instrumentation.mcp_audit.notices import Notices
@@ -33,7 +33,9 @@ class _Setup:
             failing=False,
             last_error=None,
         )
-        assembled = SimpleNamespace(journal=self.journal, versions=("python=3.11.0", "mcp=2.3.0"), service="svc")
+        assembled = SimpleNamespace(
+            journal=self.journal, versions=("python=3.11.0", "mcp=2.3.0"), service="svc", kid="0a1b2c3d"
+        )
         self.notices = Notices()
         self.status = StatusFile(cast(Assembled, assembled), Settings(level="digest"), self.notices, lambda: [HOOK])
         self.path = directory / "status" / f"{os.getpid()}.json"
@@ -69,6 +71,7 @@ def test_what_it_says(setup: _Setup, monkeypatch: pytest.MonkeyPatch) -> None:
         "level": "digest",
         "fsync": "interval",
         "otel_logs": "metadata",
+        "kid": "0a1b2c3d",
         "logger_provider": "SimpleNamespace",
         "directory": str(setup.journal.directory),
         "file": "segment.jsonl",
@@ -159,3 +162,21 @@ def test_an_end_with_something_to_tell_leaves_the_last_word(setup: _Setup, troub
     assert (found["dropped"], found["problems"]) == (
         (4, []) if trouble == "lost" else (0, ["sink Mine failed (1 times)"])
     )
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_it_names_the_key_in_use(tmp_path: Path, usable: bool) -> None:
+    keyring = tmp_path / "keyring.json"
+    if not usable:
+        keyring.mkdir()
+    settings, notices = Settings(directory=str(tmp_path / "svc"), keyring=str(keyring)), Notices()
+    notices.say = lambda sentence: None  # type: ignore[method-assign]
+    assembled = assemble(settings, Extras(), notices, {})
+    (tmp_path / "svc").mkdir()
+    StatusFile(assembled, settings, notices, lambda: []).write(force=True)
+    kid = json.loads((tmp_path / "svc" / "status" / f"{os.getpid()}.json").read_text())["kid"]
+    if usable:
+        assert kid == json.loads(keyring.read_text())["keys"][0]["kid"]
+    else:
+        assert kid.startswith("ephemeral-")
+    assembled.journal.close()

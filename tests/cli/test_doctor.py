@@ -23,12 +23,13 @@ DEAD = 2**22 + 1  # above the kernel's limit for pids
 
 
 @pytest.fixture(autouse=True)
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As if the distribution were installed: these tests may run from a source tree."""
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [SimpleNamespace(name="mcp_audit")])
     for name in list(os.environ):
         if name.startswith("OTEL_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("OTEL_MCP_AUDIT_KEYRING", str(tmp_path / "keyring.json"))
 
 
 @pytest.fixture
@@ -122,11 +123,18 @@ def test_a_younger_process_with_the_same_pid_is_another() -> None:
 
 
 def test_status_files_of_any_content_do_not_disturb(journal: Path) -> None:
-    for number, content in enumerate(("", "[]", "{}", '{"pid":"x","hooks":7,"versions":[],"records":"many"}', "\0")):
+    odd = '{"pid":"x","hooks":7,"versions":[],"records":"many","updated":1' + "0" * 400 + ',"started":Infinity,"kid":7}'
+    for number, content in enumerate(("", "[]", "{}", odd, "\0")):
         (journal / "status" / f"{DEAD + number}.json").write_text(content)
+    os.mkfifo(journal / "status" / f"{DEAD + 5}.json")
+    (journal / "status" / f"{DEAD + 6}.json").symlink_to("nowhere")
     found, problems = read_statuses(str(journal))
-    assert (len(found), len(problems)) == (2, 3)
-    assert doctor(journal)[0] == 0
+    assert (len(found), len(problems)) == (2, 5)
+    assert problems[-1] == f"{journal / 'status' / str(DEAD + 6)}.json: not a regular file; not read"
+    code, content, _ = doctor(journal)
+    assert code == 0
+    said = [check["text"] for check in content["checks"] if "status cannot be read" in check["text"]]
+    assert len(said) == 1 and said[0].endswith(" (5 such files)")
 
 
 @pytest.mark.parametrize(
@@ -203,3 +211,34 @@ def test_the_filesystem_is_that_of_the_innermost_mount(path: str, kind: str, lig
 def test_a_clock_that_is_not_set_is_red(journal: Path) -> None:
     assert [check.light for check in _checks.clock(None, 0.0)] == ["red"]
     assert [check.light for check in _checks.clock(None)] == ["green"]
+
+
+def test_the_keyring_and_the_key_in_use_are_looked_at(journal: Path, tmp_path: Path) -> None:
+    (tmp_path / "keyring.json").mkdir()
+    status(journal, os.getpid(), kid="ephemeral-0a1b2c3d")
+    code, content, text = doctor(journal)
+    assert code == 1
+    assert [check["topic"] for check in content["checks"] if check["light"] == "red"] == ["keyring", "keyring"]
+    assert "key" not in " ".join(content["answers"]["Logs not appearing"])
+    assert content["processes"][0]["kid"] == "ephemeral-0a1b2c3d"
+    assert f"live process {os.getpid()} (svc) could not use its keyring" in text
+
+
+def test_a_thousand_dead_processes_do_not_flood(journal: Path) -> None:
+    for number in range(1000):
+        status(journal, DEAD + number, updated=1_764_000_000.0 + number)
+    code, content, text = doctor(journal)
+    assert code == 0
+    assert len(content["processes"]) == 1000
+    assert len(content["checks"]) < 12
+    assert len(text.splitlines()) < 60
+    assert f"1000 dead processes, the newest {DEAD + 999} (svc), last heard of 2025-11-24T16:16:39.000Z" in text
+    assert f"hooks of dead process {DEAD + 999}" in text
+    assert len(list((journal / "status").iterdir())) == 1000
+
+
+def test_a_link_to_nothing_in_the_journal_is_no_failure(journal: Path) -> None:
+    (journal / "gone.jsonl").symlink_to("nowhere")
+    os.mkfifo(journal / "pipe.jsonl", 0o666)
+    code, content, _ = doctor(journal)
+    assert (code, reds(content)) == (0, [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CSV: what a spreadsheet would run is text; what CSV can hold comes back."""
+"""CSV: what a spreadsheet would run is text; a record is one line; what does not print is shown."""
 
 from __future__ import annotations
 
@@ -34,15 +34,47 @@ def test_a_call() -> None:
     assert json.loads(row["arguments"]) == {"q": 'a "quoted", text'}
 
 
-@pytest.mark.parametrize("formula", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])
-def test_formulas_are_text(formula: str) -> None:
+@pytest.mark.parametrize(
+    ("formula", "shown"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("+1+1", "'+1+1"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\\t=1"),
+        ("\r=1", "'\\r=1"),
+        ("=1\n=2", "'=1\\n=2"),
+        ("\n=1", "\\n=1"),
+    ],
+)
+def test_formulas_are_text(formula: str, shown: str) -> None:
     trail = Trail()
     trail.call(formula, user=formula)
-    assert cells(trail)["tool"] == "'" + formula
-    assert cells(trail)["user_id"] == "'" + formula
+    assert cells(trail)["tool"] == shown
+    assert cells(trail)["user_id"] == shown
 
 
-def test_escape_sequences_are_shown_and_line_ends_kept() -> None:
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\nb", "a\\nb"),
+        ("a\r\nb\tc", "a\\r\\nb\\tc"),
+        ("a\x0b\x0c\x1c\x85\u2028\u2029b", "a\\x0b\\x0c\\x1c\\x85\\u2028\\u2029b"),
+        ("\u202eabc", "\\u202eabc"),
+    ],
+)
+def test_a_record_is_one_line_and_what_does_not_print_is_shown(text: str, shown: str) -> None:
     trail = Trail()
-    trail.call("a\x1b[31m\nb")
-    assert cells(trail)["tool"] == "a\\x1b[31m\nb"
+    trail.call(text, user=text)
+    assert len(csv_row(parse_line(trail.lines()[-1][:-1])[0]).splitlines()) == 1
+    assert (cells(trail)["tool"], cells(trail)["user_id"]) == (shown, shown)
+
+
+def test_the_arguments_stay_json() -> None:
+    arguments = {"q": "a\nb\x7f\u2028\u202e\U000e0041 ä"}
+    trail = Trail()
+    trail.call("search", arguments)
+    text = cells(trail)["arguments"]
+    assert json.loads(text) == arguments
+    assert text == '{"q":"a\\nb\\u007f\\u2028\\u202e\\udb40\\udc41 ä"}'

@@ -91,6 +91,7 @@ class StatusFile:
             "level": settings.level,
             "fsync": settings.fsync,
             "otel_logs": settings.otel_logs,
+            "kid": self._assembled.kid,
             "logger_provider": type(get_logger_provider()).__name__,
             "directory": str(journal.directory),
             "file": None if journal.path is None else journal.path.name,

@@ -17,8 +17,6 @@ from opentelemetry.instrumentation.mcp_audit import environment_variables as env
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.settings import SettingsError, load
 
-from ._status import ProcessStatus
-
 Light = Literal["green", "yellow", "red"]
 
 DISTRIBUTION: Final = "opentelemetry-instrumentation-mcp-audit"
@@ -121,7 +119,8 @@ def _owner(path: str) -> Iterator[Check]:
         yield Check("permissions", "red", f"{text}: open to others; chmod 0700 (or 0750) it")
     else:
         yield Check("permissions", "green", text)
-    loose = [file for file in sorted(Path(path).glob("*.jsonl")) if stat.S_IMODE(file.stat().st_mode) & 0o027]
+    files = [(file, file.lstat().st_mode) for file in sorted(Path(path).glob("*.jsonl"))]
+    loose = [file for file, found in files if stat.S_ISREG(found) and stat.S_IMODE(found) & 0o027]
     if loose:
         yield Check(
             "permissions", "red", f"{len(loose)} files are open to others, {loose[0]} the first; chmod 0600 them"
@@ -188,21 +187,3 @@ def clock(newest: StoredRecord | None, now: float | None = None) -> Iterator[Che
         yield Check("clock", "red", "the newest record is from the future: this clock or the writer's is wrong")
     else:
         yield Check("clock", "green", f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(seconds))}")
-
-
-def process(status: ProcessStatus) -> Iterator[Check]:
-    """How one process is doing. What a dead one left behind is told, and red only if it was losing records."""
-    name = f"{status.state} process {status.pid} ({status.service or 'no service name'})"
-    if status.failing:
-        yield Check("processes", "red", f"{name} cannot write its journal: {status.last_error or 'no reason given'}")
-    if status.dropped:
-        yield Check(
-            "processes", "yellow", f"{name} lost {status.dropped} records; {status.gaps} gap records tell of it"
-        )
-    for problem in status.problems:
-        yield Check("processes", "red" if status.state == "live" else "yellow", f"{name}: {problem}")
-    if status.state == "live" and status.hooks and not status.hooked():
-        yield Check("processes", "red", f"{name} has no live hook: nothing of it is audited")
-    elif not status.failing:
-        hooked = ", ".join(sorted({hook.get("stack", "?") for hook in status.hooked()})) or "none told"
-        yield Check("processes", "green", f"{name}: {status.records} records, hooks: {hooked}")

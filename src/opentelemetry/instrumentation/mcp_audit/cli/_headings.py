@@ -17,6 +17,9 @@ APPEARING: Final = "Logs not appearing"
 USER: Final = "Missing user information"
 PERFORMANCE: Final = "Performance impact"
 
+# Wrong, but nothing of it keeps a record from appearing.
+_OTHERWISE: Final = ("permissions", "keyring", "gaps")
+
 
 def answers(
     checks: Sequence[Check], statuses: Sequence[ProcessStatus], newest: Sequence[StoredRecord]
@@ -30,7 +33,7 @@ def answers(
 
 
 def _appearing(checks: Sequence[Check], statuses: Sequence[ProcessStatus], newest: Sequence[StoredRecord]) -> list[str]:
-    said = [check.text for check in checks if check.light == "red" and check.topic != "permissions"]
+    said = [check.text for check in checks if check.light == "red" and check.topic not in _OTHERWISE]
     if newest:
         said.append(f"They do: the newest record of a call is of {iso_milliseconds(newest[-1].time)}.")
         return said

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import click
 
 from opentelemetry.instrumentation.mcp_audit import environment_variables as env
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem, StoredRecord
-from opentelemetry.instrumentation.mcp_audit.journal.reader import Journal, find
+from opentelemetry.instrumentation.mcp_audit.journal.reader import Item, Journal, find
 from opentelemetry.instrumentation.mcp_audit.render.csv import csv_header, csv_row
 from opentelemetry.instrumentation.mcp_audit.render.flat import flat_line
 from opentelemetry.instrumentation.mcp_audit.render.otlp import otlp_for_terminal, otlp_line
@@ -20,6 +20,8 @@ from opentelemetry.instrumentation.mcp_audit.render.seed import seed_line
 from opentelemetry.instrumentation.mcp_audit.render.table import header, row
 from opentelemetry.instrumentation.mcp_audit.render.text import visible
 from opentelemetry.instrumentation.mcp_audit.settings import default_root
+
+from ._odd import not_read
 
 Line = Callable[[StoredRecord], str]
 EXIT_UNREADABLE: Final = 2
@@ -32,7 +34,8 @@ _LINES: Final[dict[str, Line]] = {
     "table": row,
 }
 
-paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
+# What cannot be read is for the command to say, in its own form and with its own exit code: click does not look.
+paths_argument = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(readable=False))
 
 
 def colours(stream: object = None) -> bool:
@@ -71,15 +74,40 @@ def places(paths: Sequence[str]) -> list[str]:
 
 
 def found(paths: Sequence[str]) -> Journal:
-    """The journal files at ``paths``. Says on stderr what is not there, and leaves with 2 when nothing is."""
+    """The journal files at ``paths``. Says on stderr what is not there or not read; leaves with 2 when nothing is."""
     looked = places(paths)
-    journal = find(looked)
+    journal, odd = find(looked), not_read(looked)
     tell(journal.problems)
+    tell(odd)
     if not journal.files:
-        if not journal.problems:
+        if not journal.problems and not odd:
             click.echo(f"no journal in {', '.join(map(visible, looked))}", err=True)
         raise click.exceptions.Exit(EXIT_UNREADABLE)
     return journal
+
+
+def readable(items: Iterable[Item], missed: bool = False) -> Iterator[StoredRecord]:
+    """The records among ``items``; problems are told where they come.
+
+    Leaves with 2 when the items end, something was wrong with them (or ``missed`` before them), and no record was
+    there: nothing could be read. Files that are empty or just being begun are nothing wrong, as for ``verify``, nor are
+    segments that were pruned since they were listed: these are counted and told at the end.
+    """
+    read, gone = False, 0
+    for item in items:
+        if isinstance(item, Problem):
+            if item.line == 0 and not os.path.lexists(item.file):
+                gone += 1
+                continue
+            tell([item])
+            missed = missed or not item.torn
+        else:
+            read = True
+            yield item
+    if gone:
+        click.echo(f"{gone} files went while they were read (pruned, or removed: verify tells which)", err=True)
+    if missed and not read:
+        raise click.exceptions.Exit(EXIT_UNREADABLE)
 
 
 def tell(problems: Iterable[Problem]) -> None:

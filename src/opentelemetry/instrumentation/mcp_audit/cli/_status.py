@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ class ProcessStatus:
     fsync: str = ""
     otel_logs: str = ""
     logger_provider: str = ""
+    kid: str = ""
     records: int = 0
     gaps: int = 0
     dropped: int = 0
@@ -54,6 +56,8 @@ def read_statuses(directory: str) -> tuple[list[ProcessStatus], list[str]]:
         return [], [f"{folder}: {error.strerror or error}"]
     for file in files:
         try:
+            if not stat.S_ISREG(file.lstat().st_mode):
+                raise ValueError("not a regular file; not read")
             content = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(content, dict):
                 raise ValueError("no JSON object")
@@ -80,6 +84,7 @@ def _status(file: str, content: dict[str, Any]) -> ProcessStatus:
         fsync=str(content.get("fsync") or ""),
         otel_logs=str(content.get("otel_logs") or ""),
         logger_provider=str(content.get("logger_provider") or ""),
+        kid=str(content.get("kid") or ""),
         records=_number(content.get("records")),
         gaps=_number(content.get("gaps")),
         dropped=_number(content.get("dropped")),
@@ -140,4 +145,6 @@ def _number(value: Any) -> int:
 
 
 def _seconds(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0.0
+    # JSON as Python reads it holds numbers that no clock gives, infinite ones too.
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12
+    return float(value) if usable else 0.0

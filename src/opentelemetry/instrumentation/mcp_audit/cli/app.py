@@ -21,6 +21,8 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "verify": ("verify:command", "Check chain, content and sequence of the trail."),
     "doctor": ("doctor:command", "Say what is hooked, what is written, what is wrong."),
     "export": ("export:command", "Write records to a file."),
+    "ack": ("ack:command", "Say up to when records are kept elsewhere."),
+    "adopt": ("adopt:command", "Answer for the calls of processes that died."),
     "demo": ("demo:demo", "Show the whole thing with a real server and client."),
 }
 _EXIT_UNUSABLE: Final = 2

@@ -12,19 +12,24 @@ from typing import Any, Final
 import click
 
 from opentelemetry.instrumentation.mcp_audit import environment_variables as env
+from opentelemetry.instrumentation.mcp_audit.integrity.files import journal_directories
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
-from opentelemetry.instrumentation.mcp_audit.integrity.verify import journal_directories
 from opentelemetry.instrumentation.mcp_audit.journal.reader import find, last
 from opentelemetry.instrumentation.mcp_audit.record.attributes import OUTCOME_EVENTS
 from opentelemetry.instrumentation.mcp_audit.render.text import visible
-from opentelemetry.instrumentation.mcp_audit.settings import SettingsError, default_root, load
+from opentelemetry.instrumentation.mcp_audit.settings import Settings, SettingsError, default_root, load
 
 from . import _checks
 from ._checks import Check
+from ._directory import journal
 from ._headings import answers
+from ._keyring import keyring
+from ._odd import not_read
+from ._processes import EPHEMERAL, processes
 from ._status import ProcessStatus, read_statuses
 
 _SAMPLE: Final = 200
+_FILES: Final = 500
 _LIGHTS: Final = {"green": ("ok", "green"), "yellow": ("!!", "yellow"), "red": ("RED", "red")}
 
 EPILOG = """\b
@@ -40,7 +45,7 @@ Exit codes: 0 nothing red; 1 something is red; 2 wrong usage."""
 
 @click.command(epilog=EPILOG)
 @click.option("--json", "machine", is_flag=True, help="Everything as one JSON object.")
-@click.argument("paths", metavar="[DIRECTORY]...", nargs=-1, type=click.Path())
+@click.argument("paths", metavar="[DIRECTORY]...", nargs=-1, type=click.Path(readable=False))
 def command(machine: bool, paths: tuple[str, ...]) -> None:
     """Look at the installation, the processes that are audited, and their journals; change nothing.
 
@@ -55,22 +60,34 @@ def command(machine: bool, paths: tuple[str, ...]) -> None:
 
 
 def examine(paths: Sequence[str]) -> dict[str, Any]:
-    """``{"healthy", "checks": [{topic, light, text}], "packages": {name: version}, "processes": [STATUS], "answers":
-    {heading: [sentence]}}``; STATUS has the members of a status file and ``state`` (live, dead)."""
+    """``{"healthy", "checks": [{topic, light, text}], "packages": {name: version}, "processes": [STATUS], "journals":
+    [JOURNAL], "answers": {heading: [sentence]}}``; STATUS has the members of a status file and ``state`` (live, dead),
+    JOURNAL those of ``_directory.py``."""
     directories = _directories(paths)
     versions = _checks.packages()
     checks: list[Check] = [*_checks.plugin(os.environ), *_checks.servers(versions)]
     statuses: list[ProcessStatus] = []
+    journals: list[dict[str, Any]] = []
+    settings = _settings()
+    odd = not_read(dict.fromkeys([*_looked(paths), *directories]))
+    if odd:
+        more = f" ({len(odd)} such)" if len(odd) > 1 else ""
+        checks.append(Check("journal", "yellow", f"{odd[0].file}: {odd[0].what}{more}"))
     for directory in directories:
         try:
             checks += _checks.directory(directory)
         except OSError as error:
             checks.append(Check("journal", "red", f"{directory}: {error.strerror or error}"))
+        seen, facts = _journal(directory, settings)
+        checks += seen
+        journals += facts
         found, problems = read_statuses(directory)
         statuses += found
-        checks += [Check("processes", "yellow", f"status cannot be read: {problem}") for problem in problems]
-    for status in statuses:
-        checks += _checks.process(status)
+        if problems:
+            more = f" ({len(problems)} such files)" if len(problems) > 1 else ""
+            checks.append(Check("processes", "yellow", f"status cannot be read: {problems[0]}{more}"))
+    checks += processes(statuses)
+    checks += _keyring(statuses)
     newest = _newest(directories)
     checks += _checks.clock(newest[-1] if newest else None)
     return {
@@ -78,8 +95,37 @@ def examine(paths: Sequence[str]) -> dict[str, Any]:
         "checks": [asdict(check) for check in dict.fromkeys(checks)],
         "packages": versions,
         "processes": [asdict(status) for status in statuses],
+        "journals": journals,
         "answers": answers(checks, statuses, newest),
     }
+
+
+def _settings() -> Settings:
+    """Those that a server started from here would have; where one is wrong its default, as the settings check says."""
+    return load(os.environ, on_error=lambda error: None)
+
+
+def _journal(directory: str, settings: Settings) -> tuple[list[Check], list[dict[str, Any]]]:
+    """What is to be said of a journal that is there, and its facts."""
+    if not os.path.isdir(directory):
+        return [], []
+    try:
+        said, facts = journal(directory, settings)
+    except OSError as error:
+        return [Check("journal", "red", f"{directory}: {error.strerror or error}")], []
+    return said, [facts]
+
+
+def _keyring(statuses: Sequence[ProcessStatus]) -> list[Check]:
+    try:
+        path = load(os.environ).keyring
+    except SettingsError:
+        return []  # the settings check says what is wrong
+    used = {status.kid for status in statuses if status.state == "live"}
+    try:
+        return list(keyring(path, {kid for kid in used if kid and not kid.startswith(EPHEMERAL)}))
+    except OSError as error:
+        return [Check("keyring", "red", f"{path}: {error.strerror or error}")]
 
 
 def _directories(paths: Sequence[str]) -> list[str]:
@@ -95,6 +141,10 @@ def _directories(paths: Sequence[str]) -> list[str]:
     return _below(str(default_root(os.environ))) or own
 
 
+def _looked(paths: Sequence[str]) -> list[str]:
+    return list(paths) or ([] if os.environ.get(env.OTEL_MCP_AUDIT_DIR) else [str(default_root(os.environ))])
+
+
 def _below(path: str) -> list[str]:
     try:
         return journal_directories(path)
@@ -104,7 +154,22 @@ def _below(path: str) -> list[str]:
 
 def _newest(directories: Sequence[str]) -> list[StoredRecord]:
     files = find([directory for directory in directories if os.path.isdir(directory)]).files
+    # However many there are: those that were written last.
+    files = sorted(files, key=_modified)[-_FILES:]
     return last(files, _SAMPLE, lambda record: record.event_name in OUTCOME_EVENTS)
+
+
+def _modified(file: str) -> int:
+    try:
+        return os.lstat(file).st_mtime_ns
+    except OSError:
+        return 0  # pruned just now
+
+
+def _shown(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The processes whose hooks are printed: the live ones, else the newest of the dead."""
+    live = [process for process in found if process["state"] == "live"]
+    return live or sorted(found, key=lambda process: float(process["updated"]))[-1:]
 
 
 def _print(content: dict[str, Any]) -> None:
@@ -118,7 +183,7 @@ def _print(content: dict[str, Any]) -> None:
     click.secho("\npackages", bold=True)
     for name, version in content["packages"].items():
         click.echo(f"  {name} {version or '-'}")
-    for process in content["processes"]:
+    for process in _shown(content["processes"]):
         click.secho(f"\nhooks of {process['state']} process {process['pid']}", bold=True)
         click.echo(
             f"  level {visible(process['level'])}, mode {visible(process['mode'])}, fsync {visible(process['fsync'])}, "

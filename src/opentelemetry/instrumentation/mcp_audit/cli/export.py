@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import BinaryIO
 
 import click
 
-from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem
+from opentelemetry.instrumentation.mcp_audit.integrity.files import ledger_file
 from opentelemetry.instrumentation.mcp_audit.journal.reader import in_time_order
 
-from ._output import found, heading, line_of, paths_argument, tell
+from ._output import found, heading, line_of, paths_argument, places, readable
 from ._select import Selection, selection_options
 
 EPILOG = """\b
@@ -26,7 +26,7 @@ Examples:
 
 \b
 Exit codes: 0; 1 the file could not be written (it is there already, …);
-2 nothing could be read, or wrong usage."""
+2 nothing could be read, or wrong usage (FILE inside a journal that is read)."""
 
 
 @click.command(epilog=EPILOG)
@@ -46,19 +46,47 @@ def command(selection: Selection, form: str, output: str | None, force: bool, pa
     if form == "otlp":
         selection = replace(selection, lifecycle=True)
     journal = found(paths)
+    if output is not None:
+        _keep_out(output, places(paths), journal.files)
     line, head = line_of(form), heading(form)
     written = 0
     with _target(output, force) as out:
         if head is not None:
             out.write(head.encode() + b"\n")
-        for item in in_time_order(journal.files):
-            if isinstance(item, Problem):
-                tell([item])
-            elif selection.wants(item):
-                out.write(line(item).encode("utf-8", "backslashreplace") + b"\n")
+        for record in readable(in_time_order(journal.files), missed=bool(journal.problems)):
+            if selection.wants(record):
+                out.write(line(record).encode("utf-8", "backslashreplace") + b"\n")
                 written += 1
     if output is not None:
         click.echo(f"{written} records in {output}", err=True)
+
+
+def _keep_out(output: str, given: Sequence[str], files: Sequence[str]) -> None:
+    """Refuse a place where the export would become part of what it is made from, or replace it."""
+    name = os.path.basename(output)
+    place = os.path.realpath(os.path.dirname(output) or os.curdir)
+    target = os.path.join(place, name)
+    journals = {os.path.realpath(os.path.dirname(file)) for file in files if file not in given or _of_a_server(file)}
+    for journal in sorted(journals):
+        if place == journal or place.startswith(journal.rstrip(os.sep) + os.sep):
+            raise click.BadParameter(
+                f"{output} is in the journal {journal}, which holds what its servers write and nothing else: name a "
+                "place outside of it",
+                param_hint="-o",
+            )
+    for path in map(os.path.realpath, given):
+        if path == target:
+            raise click.BadParameter(f"{output} is what is read", param_hint="-o")
+        if path == place and name.endswith(".jsonl"):
+            raise click.BadParameter(
+                f"{output} would be read as a part of the journal: name a place outside of {path}", param_hint="-o"
+            )
+
+
+def _of_a_server(file: str) -> bool:
+    """Whether a segment that was named by itself lies where a server keeps its journal, and is no copy elsewhere."""
+    directory = os.path.dirname(file) or os.curdir
+    return ledger_file(directory) is not None or os.path.isdir(os.path.join(directory, "status"))
 
 
 @contextmanager

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import click
 
-from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem
 from opentelemetry.instrumentation.mcp_audit.journal.reader import in_time_order
 
-from ._output import colours, emit, found, heading, line_of, paths_argument, tell
+from ._output import colours, emit, found, heading, line_of, paths_argument, readable
 from ._select import Selection, selection_options
 
 EPILOG = """\b
@@ -44,11 +43,9 @@ def command(selection: Selection, limit: int | None, form: str, as_json: bool, p
     if head is not None:
         emit(head)
     shown = 0
-    for item in in_time_order(journal.files):
-        if isinstance(item, Problem):
-            tell([item])
-        elif selection.wants(item):
-            emit(line(item))
+    for record in readable(in_time_order(journal.files), missed=bool(journal.problems)):
+        if selection.wants(record):
+            emit(line(record))
             shown += 1
             if limit is not None and shown >= limit:
                 break

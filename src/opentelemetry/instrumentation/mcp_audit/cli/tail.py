@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
 import click
 
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem
-from opentelemetry.instrumentation.mcp_audit.journal.reader import Follower, find, last
+from opentelemetry.instrumentation.mcp_audit.journal.reader import Follower, find, last, read_file
 
-from ._output import EXIT_UNREADABLE, colours, emit, found, line_of, paths_argument, places, tell
+from ._odd import not_read
+from ._output import EXIT_UNREADABLE, colours, emit, found, line_of, paths_argument, places, readable, tell
 from ._select import Selection, selection_options
 
 EPILOG = """\b
@@ -39,10 +45,18 @@ def command(follow: bool, count: int, selection: Selection, form: str, as_json: 
     # rather than never, and what was shown is known.
     follower = Follower(looked) if follow else None
     journal = find(looked) if follow else found(paths)
-    shown = last(journal.files, count, selection.wants)
+    # What the follower cannot read it tells itself; what it passes over it does not.
+    closed = [] if follow else list(_closed(journal.files))
+    tell(not_read(looked) if follow else closed)
+    unread = {problem.file for problem in closed}
+    files = [file for file in journal.files if file not in unread]
+    shown = last(files, count, selection.wants)
     for record in shown:
         emit(line(record), at_once=follow)
     if follower is None:
+        if not shown:
+            # Nothing fits, or nothing is there to fit: one record of any kind tells.
+            next(readable(chain.from_iterable(map(read_file, files)), missed=bool(closed or journal.problems)), None)
         raise click.exceptions.Exit(0)
     if not journal.files:
         click.echo(f"no journal in {', '.join(looked)} yet; waiting for one", err=True)
@@ -56,3 +70,18 @@ def command(follow: bool, count: int, selection: Selection, form: str, as_json: 
         elif selection.wants(item):
             emit(line(item), at_once=True)
     raise click.exceptions.Exit(EXIT_UNREADABLE)
+
+
+def _closed(files: Sequence[str]) -> Iterator[Problem]:
+    """Files of which no end can be read, with the reason: permissions, or something that is no file (``tail`` seeks)."""
+    for file in files:
+        try:
+            if not stat.S_ISREG(os.stat(file).st_mode):
+                yield Problem(file, 0, 0, "not a regular file; not read")
+            else:
+                os.close(os.open(file, os.O_RDONLY))
+        except FileNotFoundError:
+            continue  # pruned since it was listed
+        except (OSError, ValueError) as error:
+            reason = error.strerror or error if isinstance(error, OSError) else error
+            yield Problem(file, 0, 0, f"cannot be read: {reason}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -44,12 +45,22 @@ def command(machine: bool, strict: bool, foreign: bool, paths: tuple[str, ...]) 
 
     PATH is a segment file, a journal directory or a directory of these. Nothing is changed or locked.
     """
-    report = verify_paths(places(paths), boot_id="" if foreign else None, progress=_progress())
+    report = _verified(places(paths), foreign)
     if machine:
         click.echo(json.dumps(as_json(report, strict), ensure_ascii=False, indent=2))
     else:
         _print(report, strict)
     raise click.exceptions.Exit(report.exit_code(strict))
+
+
+def _verified(looked: Sequence[str], foreign: bool) -> Report:
+    """The report; one that says why when the verification itself could not be done (no room for its index, …)."""
+    try:
+        return verify_paths(looked, boot_id="" if foreign else None, progress=_progress())
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        where = error.filename if isinstance(error, OSError) and isinstance(error.filename, str) else looked[0]
+        return Report(findings=[Finding("unreadable", where, f"cannot be verified: {reason}")])
 
 
 def _progress() -> Callable[[int], None] | None:

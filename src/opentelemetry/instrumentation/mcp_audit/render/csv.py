@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows for spreadsheets. A cell that a spreadsheet would take for a formula gets a leading apostrophe."""
+"""Rows for spreadsheets and for tools that read lines: one record is one line.
+
+What does not print in a cell, line ends too, stands there as its escape; a cell that a spreadsheet would take for a
+formula gets a leading apostrophe.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,7 +17,7 @@ from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.record import attributes as a
 
 from .seed import body_of, user_of
-from .text import iso_milliseconds, visible
+from .text import iso_milliseconds, json_visible, visible
 
 COLUMNS: Final = (
     "time",
@@ -40,7 +43,6 @@ COLUMNS: Final = (
     "number",
     "arguments",
 )
-_UNSEEN: Final = re.compile(r"[^\r\n\t]+")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -50,7 +52,7 @@ def csv_header() -> str:
 
 
 def csv_row(record: StoredRecord) -> str:
-    """The record as one CSV row (RFC 4180 quoting; a cell may hold line ends), without a line end."""
+    """The record as one CSV row (RFC 4180 quoting), without a line end in it or behind it."""
     get = record.attributes.get
     arguments = body_of(record).get("arguments")
     cells = (
@@ -75,21 +77,20 @@ def csv_row(record: StoredRecord) -> str:
         record.resource.get("service.name"),
         record.stream_id,
         record.number,
-        "" if arguments is None else json.dumps(arguments, ensure_ascii=False, separators=(",", ":")),
+        # Escaped as JSON does it, the cell is still JSON.
+        "" if arguments is None else json_visible(json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))),
     )
     return _line([_cell(cell) for cell in cells])
 
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    if not text.isprintable():
-        # Line ends and tabs are data that CSV can hold; what else does not print could drive a terminal.
-        text = _UNSEEN.sub(lambda match: visible(match[0]), text)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    # The guard looks at what was there: a spreadsheet may drop a leading tab or line end, or put one in for an escape.
+    guard = "'" if text.startswith(_FORMULA) else ""
+    return guard + visible(text)
 
 
 def _line(cells: Sequence[str]) -> str:
     buffer = io.StringIO()
-    # The writer quotes line ends only because they are its own line terminator.
-    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
-    return buffer.getvalue().removesuffix("\r\n")
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
