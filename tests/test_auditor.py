@@ -37,6 +37,8 @@ class _World:
         self.steps: list[str] = []
         self.records: list[AuditRecord] = []
         self.entries: list[Entry] = []
+        self.begun: list[tuple[str, int, dict[str, Any], str, str]] = []
+        self.marks: list[int | None] = []
         self.reports: list[str] = []
         self.spans: list[Span | None] = []
         self.failing: set[str] = set()
@@ -63,8 +65,14 @@ class _World:
     def open(self) -> None:
         self._step("open")
 
-    def append(self, record: AuditRecord) -> _Receipt:
+    def begin(self, event: str, received: int, attributes: dict[str, Any], trace_id: str, span_id: str) -> int | None:
+        self._step("begin")
+        self.begun.append((event, received, attributes, trace_id, span_id))
+        return len(self.begun)
+
+    def append(self, record: AuditRecord, mark: int | None = None) -> _Receipt:
         self._step("append")
+        self.marks.append(mark)
         self.records.append(record)
         return _Receipt("stream", len(self.records), "ab" * 32, "cd" * 32, b"{}\n")
 
@@ -108,9 +116,9 @@ class _World:
 def test_the_order_of_steps() -> None:
     world = _World()
     call = world.call()
-    assert world.steps == ["open"]
+    assert world.steps == ["open", "actor", "content", "begin"]
     call.finish(Outcome("ok"))
-    assert world.steps == ["open", "actor", "content", "append", "emit", "sink"]
+    assert world.steps == ["open", "actor", "content", "begin", "content", "append", "emit", "sink"]
     assert world.reports == []
     world.call().finish(Outcome("ok"))
     assert world.steps.count("open") == 1
@@ -162,6 +170,28 @@ def test_what_every_outcome_record_has() -> None:
         assert type(value) is kind, name
 
 
+def test_a_call_is_marked_before_the_tool_and_its_mark_goes_with_the_record() -> None:
+    world = _World()
+    first, second = world.call(), world.call()
+    (event, received, attributes, trace_id, span_id) = world.begun[0]
+    assert (event, trace_id, span_id) == ("mcp_audit.tool_call", "", "")
+    assert received == first.invocation.received
+    assert attributes["audit.record.id"] == attributes["mcp_audit.call.id"] == first.record_id
+    assert (attributes["audit.outcome"], attributes["mcp_audit.outcome.detail"]) == ("unknown", "abandoned")
+    second.finish(Outcome("ok"))
+    first.finish(Outcome("ok"))
+    assert world.marks == [2, 1]
+
+
+def test_a_call_that_cannot_be_marked_is_audited_all_the_same() -> None:
+    world = _World()
+    world.failing = {"begin"}
+    world.call().finish(Outcome("ok"))
+    assert world.marks == [None]
+    (report,) = world.reports
+    assert report.startswith("marking a call as begun failed: RuntimeError in test_auditor.py:")
+
+
 def test_the_entry_is_the_journals_receipt() -> None:
     world = _World()
     world.call().finish(Outcome("ok"))
@@ -183,7 +213,7 @@ def test_another_step_that_fails_is_said_and_the_next_is_done(broken: str) -> No
     world.failing = {broken}
     world.call().finish(Outcome("ok"))
     assert len(world.records) == 1
-    assert world.steps == ["open", "actor", "content", "append", "emit", "sink"]
+    assert world.steps == ["open", "actor", "content", "begin", "content", "append", "emit", "sink"]
     what = {"open": "opening the journal", "emit": "OpenTelemetry", "sink": "sink _World"}[broken]
     (report,) = world.reports
     assert report.startswith(f"{what} failed: RuntimeError in test_auditor.py:")
@@ -200,7 +230,11 @@ def test_content_that_breaks_us_costs_the_content_not_the_record() -> None:
     assert (found["audit.outcome"], found["mcp_audit.outcome.detail"]) == ("failure", "tool_error")
     assert (found["mcp_audit.level"], found["audit.actor.id"]) == ("metadata", "unknown")
     assert world.records[0].body is None
-    assert [report.split(":")[0] for report in world.reports] == ["part of a record could not be made"] * 2
+    assert [report.split(":")[0] for report in world.reports] == [
+        "marking a call as begun failed",
+        "part of a record could not be made",
+        "part of a record could not be made",
+    ]
     assert [entry.number for entry in world.entries] == [1]
 
 
@@ -249,7 +283,7 @@ def test_whom_the_record_names_is_asked_at_the_end_with_what_was_bound_by_then()
     call = world.call(bound={"tenant_id": "t1"})
     call.bound = {**call.bound, "user_id": "eve"}
     call.finish(Outcome("ok"))
-    assert world.actor_seen == [{"tenant_id": "t1", "user_id": "eve"}]
+    assert world.actor_seen == [{"tenant_id": "t1"}, {"tenant_id": "t1", "user_id": "eve"}]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from opentelemetry.instrumentation.mcp_audit.record import attributes as a
 from opentelemetry.instrumentation.mcp_audit.record.assemble import Facts, assemble
 from opentelemetry.instrumentation.mcp_audit.record.content import Content, Limits
 from opentelemetry.instrumentation.mcp_audit.record.record import Actor, Invocation, Outcome
@@ -54,3 +55,20 @@ def test_a_uri_is_content_and_masked() -> None:
     secret = "correct-horse-battery"
     found = made("resources/read", {"uri": f"x://{secret}", "arguments": {"password": secret}}, Actor())
     assert found["mcp.resource.uri"] == found["audit.target.id"] == "x://[REDACTED:echo]"
+
+
+def sized(level: a.Level, result: object) -> dict[str, object]:
+    facts = Facts("r", "r", Actor(), level, "calls", "0" * 64, ended=2, duration_ns=1, salt="00" * 16)
+    outcome = Outcome("ok", result=result)
+    return dict(
+        assemble(Invocation("tools/call", {}), outcome, facts, Content(DEFAULT_RULES, Limits()), str).attributes
+    )
+
+
+def test_the_size_of_an_answer_is_known_where_its_text_is_made() -> None:
+    # In UTF-8 bytes, before anything is redacted or cut.
+    assert sized("request_response", {"a": "é"})["mcp_audit.response.bytes"] == len('{"a":"é"}'.encode()) == 10
+    assert sized("request_response", {"password": "hunter2-secret"})["mcp_audit.response.bytes"] == 29
+    assert sized("request_response", "x" * 100_000)["mcp_audit.response.bytes"] == 100_002
+    assert "mcp_audit.response.bytes" not in sized("request_response", None)
+    assert "mcp_audit.response.bytes" not in sized("request", {"a": 1})

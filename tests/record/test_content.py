@@ -125,7 +125,7 @@ def test_fast_and_slow_way_give_the_same_body(value: object) -> None:
     # What was redacted once stands in no string, name or number of the body.
     for text in strings(parsed["arguments"]):
         for part in DEFAULT_RULES.marker.split(text)[::2]:
-            for secret in content._echoes._values:
+            for secret in content._echoes._values if content._echoes else ():
                 assert secret not in part
 
 

@@ -47,3 +47,15 @@ def test_later_milliseconds_sort_later_and_none_repeats() -> None:
     assert len(set(made)) == 5000
     stamps = [text[:13] for text in made]
     assert stamps == sorted(stamps)
+
+
+def test_randomness_never_repeats_and_a_fork_shares_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    randomness = ids.Randomness(26)
+    taken = [randomness.take() for _ in range(300)]
+    assert len(set(taken)) == 300
+    assert {len(digits) for digits in taken} == {52}
+    # What the parent would give away next is not given away by its child.
+    left = set(randomness._pool)
+    assert left
+    monkeypatch.setattr(ids.os, "getpid", lambda: -1)
+    assert left.isdisjoint(randomness.take() for _ in range(100))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of steps of an audited call, and nothing else: who does each step is given to the Auditor from outside.
 
-begin:  the policy's rule for the method -> a Call with its record id
+begin:  the policy's rule for the method -> a Call with its record id -> its mark, which a kill leaves behind
 finish: who -> the record (normalised, redacted, bounded, digested) -> the journal -> OpenTelemetry -> sinks
 
 Nothing here raises into the server: a step that fails is counted, said on stderr, and the next one is done.
@@ -9,7 +9,6 @@ Nothing here raises into the server: a step that fails is counted, said on stder
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,8 +21,10 @@ from .policy.model import Policy, Rule
 from .record import attributes as a
 from .record.assemble import Facts, assemble
 from .record.content import Content
-from .record.ids import uuid7
+from .record.ids import RANDOM_BYTES, Randomness, uuid7
+from .record.marker_facts import OpenFacts, open_call_attributes
 from .record.record import Actor, AuditRecord, Invocation, Origin, Outcome
+from .record.recurring import Recurrences
 from .sinks.protocol import Entry, Sink
 
 
@@ -32,7 +33,12 @@ class Journal(Protocol):
 
     def open(self) -> None: ...
 
-    def append(self, record: AuditRecord) -> Receipt: ...
+    def begin(
+        self, event: str, received: int, attributes: dict[str, a.AttributeValue], trace_id: str, span_id: str
+    ) -> int | None:
+        """Mark a call as begun, so that a process killed in it leaves its name; the mark, which ``append`` takes off."""
+
+    def append(self, record: AuditRecord, mark: int | None = None) -> Receipt: ...
 
 
 class Receipt(Protocol):
@@ -82,6 +88,9 @@ class Auditor:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self._opened = False
+        self._recurrences = Recurrences()
+        self._open_recurrences = Recurrences()
+        self.randomness = Randomness(RANDOM_BYTES + _SALT_BYTES)
 
     def begin(self, invocation: Invocation) -> Call | None:
         """Start the audit of a request; None when its rule says ``none``. Never raises."""
@@ -90,7 +99,11 @@ class Auditor:
             self._opened = True
             self._guarded("opening the journal", self.parts.journal.open)
         rule = self.parts.policy.decide(invocation.method)
-        return None if rule.level == "none" else Call(self, invocation, rule)
+        if rule.level == "none":
+            return None
+        call = Call(self, invocation, rule)
+        self._guarded("marking a call as begun", self._mark, call)
+        return call
 
     def finish(self, call: Call, outcome: Outcome) -> None:
         """The steps after the tool, in their order. Called once a call, before the answer is released. Never raises."""
@@ -101,7 +114,7 @@ class Auditor:
             self.parts.report(f"A CALL WAS NOT AUDITED: {describe(error)}")
             return
         try:
-            receipt = self.parts.journal.append(record)
+            receipt = self.parts.journal.append(record, call.mark)
         except Exception:
             # The journal has counted it and said so, once an episode; or, asked while it was writing (a finaliser), it
             # keeps the record and writes it next: then nobody else is told of it.
@@ -111,18 +124,35 @@ class Auditor:
         for sink in self.parts.sinks:
             self._guarded(f"sink {type(sink).__name__}", sink.write, entry)
 
+    def _mark(self, call: Call) -> None:
+        invocation = call.invocation
+        event = a.METHODS.get(invocation.method, a.OTHER_METHOD).event
+        attributes = self.open_attributes(call)
+        call.mark = self.parts.journal.begin(event, invocation.received, attributes, *call.trace_ids())
+
+    def open_attributes(self, call: Call) -> dict[str, a.AttributeValue]:
+        """What the start marker of a call tells, should the process die in it. May raise: a marker is not the record."""
+        facts = OpenFacts(
+            call.record_id, call.request_id, call.actor(), call.rule.level, call.rule.name, self.parts.policy.hash
+        )
+        return open_call_attributes(
+            call.invocation, facts, self.parts.new_content, self.parts.keyed, self._open_recurrences
+        )
+
     def _record(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
         """The record with everything; else without content, bindings and annotations, one of which broke it; else bare.
 
         What breaks our own code must not cost the record.
         """
-        attempts = (self._full_record, self._record_without_content, self._bare_record)
-        for attempt in attempts[:-1]:
-            try:
-                return attempt(call, outcome, duration)
-            except Exception as error:
-                self.parts.report(f"part of a record could not be made: {describe(error)}")
-        return attempts[-1](call, outcome, duration)
+        try:
+            return self._full_record(call, outcome, duration)
+        except Exception as error:
+            self.parts.report(f"part of a record could not be made: {describe(error)}")
+        try:
+            return self._record_without_content(call, outcome, duration)
+        except Exception as error:
+            self.parts.report(f"part of a record could not be made: {describe(error)}")
+        return self._bare_record(call, outcome, duration)
 
     def _record_without_content(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
         call.bound, call.annotations = {}, None
@@ -144,10 +174,8 @@ class Auditor:
         return assemble(bare, Outcome(outcome.detail), facts, self.parts.new_content(), self.parts.keyed)
 
     def _full_record(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
-        identity = self.parts.identity
-        actor = identity.actor(call.invocation, call.bound)
-        facts = self._facts(call, actor, identity.origin(call.invocation), call.rule.level, duration)
-        return assemble(call.invocation, outcome, facts, self.parts.new_content(), self.parts.keyed)
+        facts = self._facts(call, call.actor(), call.origin(), call.rule.level, duration)
+        return assemble(call.invocation, outcome, facts, self.parts.new_content(), self.parts.keyed, self._recurrences)
 
     def _facts(self, call: Call, actor: Actor, origin: Origin, level: a.Level, duration: int) -> Facts:
         trace_id, span_id = call.trace_ids()
@@ -160,7 +188,7 @@ class Auditor:
             policy_hash=self.parts.policy.hash,
             ended=call.invocation.received + duration,
             duration_ns=duration,
-            salt=os.urandom(16).hex(),
+            salt=call.salt,
             trace_id=trace_id,
             span_id=span_id,
             user_agent=origin.user_agent,
@@ -182,13 +210,18 @@ class Call:
     """One request under audit: made by :meth:`Auditor.begin`, ended by exactly one :meth:`finish`."""
 
     __slots__ = (
+        "_actor",
+        "_actor_bound",
         "_auditor",
         "_finished",
+        "_origin",
         "annotations",
         "bound",
         "invocation",
+        "mark",
         "record_id",
         "rule",
+        "salt",
         "span",
     )
 
@@ -197,18 +230,35 @@ class Call:
         self._finished = False
         self.invocation = invocation
         self.rule = rule
-        self.record_id = uuid7()
+        random = auditor.randomness.take()
+        self.record_id = uuid7(random[: 2 * RANDOM_BYTES])
+        self.salt = random[2 * RANDOM_BYTES :]
         self.bound: Mapping[str, Any] = invocation.bound
         self.annotations: dict[str, Any] | None = None
         self.span: Span | None = None
+        self.mark: int | None = None
+        self._actor: Actor | None = None
+        self._actor_bound: Mapping[str, Any] | None = None
+        self._origin: Origin | None = None
 
     @property
     def request_id(self) -> str:
         """The id that the tool may pass on to what it calls."""
         bound = self.bound.get("request_id")
-        return (
-            str(bound) if bound else self._auditor.parts.identity.origin(self.invocation).request_id or self.record_id
-        )
+        return str(bound) if bound else self.origin().request_id or self.record_id
+
+    def actor(self) -> Actor:
+        """Who asks. Found once, and again when the application has bound something since."""
+        bound = self.bound
+        if self._actor is None or self._actor_bound is not bound:
+            self._actor, self._actor_bound = self._auditor.parts.identity.actor(self.invocation, bound), bound
+        return self._actor
+
+    def origin(self) -> Origin:
+        """From where. Found once."""
+        if self._origin is None:
+            self._origin = self._auditor.parts.identity.origin(self.invocation)
+        return self._origin
 
     def see_span(self, span: Span) -> None:
         """Remember the server span, so that the record shares its ids. A span without valid ids is ignored."""
@@ -266,6 +316,8 @@ class Call:
         self._auditor.finish(self, outcome)
 
 
+# Of a body's digest: 128 bits, so that nobody can try contents against it.
+_SALT_BYTES: Final = 16
 _LISTS: Final = frozenset({"resources", "data_classes"})
 # A tool that annotates in a loop must not grow the process; the record keeps fewer still, and says how many there were.
 _ANNOTATED: Final = 1_000

@@ -113,7 +113,9 @@ def running_call() -> Call | None:
 
 def enter_call(call: Call) -> tuple[Token[Call | None], Token[Mapping[str, Any]]]:
     """Make ``call`` the running one and its bindings the ones in force. Undo with :func:`leave_call`."""
-    return _call.set(call), _bound.set(MappingProxyType(dict(call.bound)))
+    bound = call.bound
+    # Our own proxies are around dicts that nobody changes: `bind` makes a new one.
+    return _call.set(call), _bound.set(bound if type(bound) is MappingProxyType else MappingProxyType(dict(bound)))
 
 
 def leave_call(tokens: tuple[Token[Call | None], Token[Mapping[str, Any]]]) -> None:

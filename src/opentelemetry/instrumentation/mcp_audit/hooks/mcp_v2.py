@@ -189,7 +189,11 @@ def _is_plain(result: Any) -> bool:
 
 def _of_end(result: Any, running: Running, dctx: Any) -> Outcome:
     # The SDK never answers a request that its client cancelled, even when the handler would not be stopped.
-    return Outcome("cancelled") if dctx.cancel_requested.is_set() else _of_return(result, running)
+    if dctx.cancel_requested.is_set():
+        return Outcome("cancelled")
+    if _is_plain(result):
+        return Outcome("ok", result=result, result_count=reasons.count(result))
+    return _of_return(result, running)
 
 
 def _of_return(result: Any, running: Running) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.instrumentation.mcp_audit.record.record import Actor, Invocation, Origin
 
@@ -14,6 +14,8 @@ from .actor import resolve
 from .bounded import text
 from .headers import HeaderNames, Network
 from .token import verified_token
+
+_NOWHERE: Final = Origin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ class CallerIdentity:
             identified = self._identified(call)
             if identified is not None:
                 return identified
+        if call.scope is None and not bound:
+            # In memory or on a pipe, and the application said nothing: no token, no header to read.
+            return resolve(None, bound, headers.NOTHING, on_pipe=call.transport == "pipe", os_user=options.os_user)
         try:
             token = verified_token(call.scope, options.keyed)
             found = headers.read(call.scope, self._names)
@@ -59,6 +64,8 @@ class CallerIdentity:
 
     def origin(self, call: Invocation) -> Origin:
         """Where this request came from. Its id may be declared by header or under the same name in ``_meta``."""
+        if call.scope is None and not call.meta:
+            return _NOWHERE
         try:
             found = headers.read(call.scope, self._names, self._options.trusted_proxies)
             return Origin(

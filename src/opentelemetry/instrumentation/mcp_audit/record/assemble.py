@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from . import attributes as a
-from .content import Content
+from .content import Content, utf8_length
 from .record import Actor, AuditRecord, Invocation, Outcome
+from .recurring import Key, Recurrences, actor_key
+from .sha256 import sha256_hex
+from .subject import put_actor, put_method, put_target
+from .wire import Wire
 
 KeyedHash = Callable[[str], str]
 # A counter is not content: ids below this need no detector (card numbers have 13 digits and more).
@@ -40,24 +43,69 @@ class Facts:
     annotations: Mapping[str, Any] | None = None
 
 
-def assemble(call: Invocation, outcome: Outcome, facts: Facts, content: Content, keyed: KeyedHash) -> AuditRecord:
-    """The record of one call, at the level that the policy gave it. ``content`` must be fresh: it holds one call's masks."""
+def assemble(
+    call: Invocation,
+    outcome: Outcome,
+    facts: Facts,
+    content: Content,
+    keyed: KeyedHash,
+    recurrences: Recurrences | None = None,
+) -> AuditRecord:
+    """The record of one call, at the level that the policy gave it. ``content`` must be fresh: it holds one call's masks.
+
+    With ``recurrences`` (of records made with the same rules, limits and ``keyed``) the same record is made sooner.
+    """
     method = a.METHODS.get(call.method, a.OTHER_METHOD)
-    verdict = a.DETAILS[outcome.detail]
     level = facts.level
-    body = digest = request_bytes = None
     # Content comes first: attributes must be masked with what was redacted in it.
     if level != "metadata" and "arguments" in call.params:
         content.member("arguments", call.params["arguments"])
-        plain = content.plain["arguments"]
-        request_bytes = len(plain.encode())
-        digest = keyed(plain)
     if level == "request_response":
         if outcome.result is not None:
             content.member("result", outcome.result() if callable(outcome.result) else outcome.result)
         if outcome.error is not None:
             content.member("error", dict(outcome.error))
 
+    key = None if recurrences is None else _recurrence_key(call, outcome, facts, content)
+    recurring = None if recurrences is None else recurrences.get(key)
+    values: dict[str, a.AttributeValue] = {}
+    own: dict[str, a.AttributeValue] | None = None
+    if recurring is None:
+        values = _all(call, outcome, facts, content, keyed)
+        if recurrences is not None and content.untouched:
+            recurrences.keep(key, values)
+    # The body after the attributes: a secret that shows only in one of them is masked in it too.
+    body = content.body(facts.salt) if level in ("request", "request_response") else None
+    if recurring is not None:
+        own = more = _own(call, outcome, facts, content, keyed, body)
+    else:
+        more = values
+        if body is not None:
+            values[a.CONTENT_DIGEST] = content_digest(body)
+    # Last: everything above may have added to them.
+    if not content.untouched:
+        if content.redactions:
+            more[a.REDACTIONS] = list(content.redactions)
+        if content.truncated:
+            more[a.TRUNCATED] = list(content.truncated)
+    if recurring is not None:
+        values = {**recurring.values, **more}
+    return AuditRecord(
+        method.event, call.received, facts.ended, values, body, facts.trace_id, facts.span_id, recurring, own
+    )
+
+
+def content_digest(body: str) -> str:
+    """SHA-256 over the UTF-8 bytes of the body's text."""
+    return sha256_hex(body.encode())
+
+
+def _all(
+    call: Invocation, outcome: Outcome, facts: Facts, content: Content, keyed: KeyedHash
+) -> dict[str, a.AttributeValue]:
+    """Every attribute but those of the body, one after the other: each may be masked with what those before gave away."""
+    method = a.METHODS.get(call.method, a.OTHER_METHOD)
+    verdict = a.DETAILS[outcome.detail]
     values: dict[str, a.AttributeValue] = {
         a.AUDIT_RECORD_ID: facts.record_id,
         a.AUDIT_ACTION: method.action,
@@ -68,19 +116,16 @@ def assemble(call: Invocation, outcome: Outcome, facts: Facts, content: Content,
         a.DURATION_US: facts.duration_ns // 1000,
         a.CALL_ID: facts.record_id,
         a.REQUEST_ID: facts.request_id,
-        a.LEVEL: level,
+        a.LEVEL: facts.level,
         a.POLICY_RULE: facts.rule,
         a.POLICY_HASH: facts.policy_hash,
     }
-    wire = _Wire(content, values)
-    if call.method in a.METHODS:
-        values[a.MCP_METHOD_NAME] = call.method
-    else:
-        wire.fact(a.MCP_METHOD_NAME, call.method)
+    wire = Wire(content, values)
+    put_method(wire, call.method)
     if facts.request_id != facts.record_id:
         wire.text(a.REQUEST_ID, facts.request_id)
-    _target(wire, call, method)
-    _actor(wire, facts.actor)
+    put_target(wire, call, method)
+    put_actor(wire, facts.actor)
     _client(wire, call, facts)
     if call.session_id:
         values[a.MCP_SESSION_ID] = keyed(call.session_id)
@@ -90,97 +135,89 @@ def assemble(call: Invocation, outcome: Outcome, facts: Facts, content: Content,
     wire.text(a.DECISION_REASON, outcome.reason)
     if outcome.result_count is not None:
         values[a.RESULT_COUNT] = outcome.result_count
-    if request_bytes is not None and digest is not None:
-        values[a.REQUEST_BYTES] = request_bytes
-        values[a.REQUEST_DIGEST] = digest
+    asked, answered = content.plain.get("arguments"), content.plain.get("result")
+    if asked is not None:
+        values[a.REQUEST_BYTES] = utf8_length(asked)
+        values[a.REQUEST_DIGEST] = keyed(asked)
+    if answered is not None:
+        values[a.RESPONSE_BYTES] = utf8_length(answered)
     _declared(wire, facts.bound or {}, facts.annotations or {}, keyed)
-    # The body after the attributes: a secret that shows only in one of them is masked in it too.
-    if level in ("request", "request_response"):
-        body = content.body(facts.salt)
+    return values
+
+
+def _recurrence_key(call: Invocation, outcome: Outcome, facts: Facts, content: Content) -> Key | None:
+    """Everything that :func:`_all` looks at, but for what :func:`_own` adds; None for a call that is not like others."""
+    request_id = call.request_id
+    if (
+        facts.annotations
+        or not content.untouched
+        or not (facts.request_id == facts.record_id or content.is_clean(facts.request_id))
+        or not (request_id is None or _is_counter(request_id) or content.is_clean(request_id))
+    ):
+        return None
+    actor = actor_key(facts.actor)
+    if actor is None:
+        return None
+    params, bound = call.params, facts.bound
+    return (
+        call.method,
+        params.get("name"),
+        params.get("uri"),
+        *actor,
+        facts.level,
+        facts.rule,
+        facts.policy_hash,
+        facts.user_agent,
+        facts.client_address,
+        facts.source_type,
+        call.client_name,
+        call.client_version,
+        call.protocol_version,
+        call.transport,
+        call.session_id,
+        outcome.detail,
+        outcome.error_type,
+        outcome.status_code,
+        outcome.decided_by,
+        outcome.reason,
+        bound.get("purpose") if bound else None,
+    )
+
+
+def _own(
+    call: Invocation, outcome: Outcome, facts: Facts, content: Content, keyed: KeyedHash, body: str | None
+) -> dict[str, a.AttributeValue]:
+    """What no two calls share (``recurring.OWN``), by name. The caller's own words in it are known to be clean."""
+    values: dict[str, a.AttributeValue] = {a.AUDIT_RECORD_ID: facts.record_id}
+    if facts.client_port is not None:
+        values[a.CLIENT_PORT] = facts.client_port
+    if call.request_id is not None and call.request_id != "":
+        values[a.JSONRPC_REQUEST_ID] = str(call.request_id)
+    values[a.CALL_ID] = facts.record_id
     if body is not None:
         values[a.CONTENT_DIGEST] = content_digest(body)
-    # Last: everything above may have added to them.
-    if content.redactions:
-        values[a.REDACTIONS] = list(content.redactions)
-    if content.truncated:
-        values[a.TRUNCATED] = list(content.truncated)
-    return AuditRecord(method.event, call.received, facts.ended, values, body, facts.trace_id, facts.span_id)
+    values[a.DURATION_US] = facts.duration_ns // 1000
+    asked, answered = content.plain.get("arguments"), content.plain.get("result")
+    if asked is not None:
+        values[a.REQUEST_BYTES] = utf8_length(asked)
+        values[a.REQUEST_DIGEST] = keyed(asked)
+    values[a.REQUEST_ID] = facts.request_id
+    if answered is not None:
+        values[a.RESPONSE_BYTES] = utf8_length(answered)
+    if outcome.result_count is not None:
+        values[a.RESULT_COUNT] = outcome.result_count
+    return values
 
 
-def content_digest(body: str) -> str:
-    """SHA-256 over the UTF-8 bytes of the body's text."""
-    return hashlib.sha256(body.encode()).hexdigest()
+def _is_counter(value: object) -> bool:
+    return type(value) is int and -_PLAIN_IDS < value < _PLAIN_IDS
 
 
-class _Wire:
-    """Puts values that others chose into the record: cleaned, masked, bounded, and only when they are there."""
-
-    def __init__(self, content: Content, values: dict[str, a.AttributeValue]) -> None:
-        self._content = content
-        self.values = values
-
-    def text(self, name: str, value: object) -> None:
-        """Said by the caller or its content: redacted, and masked where it repeats a secret."""
-        if value is not None and value != "":
-            self.values[name] = self._content.attribute(name, value if isinstance(value, str) else str(value))
-
-    def texts(self, name: str, values: Sequence[str]) -> None:
-        if values:
-            self.values[name] = self._content.attributes(name, values)
-
-    def fact(self, name: str, value: object) -> None:
-        """Who acted, from where, on what: redacted by shape, but not masked by what the arguments hold."""
-        if value is not None and value != "":
-            text = value if isinstance(value, str) else str(value)
-            self.values[name] = self._content.attribute(name, text, masked=False)
-
-    def facts(self, name: str, values: Sequence[str]) -> None:
-        if values:
-            self.values[name] = self._content.attributes(name, values, masked=False)
-
-
-def _target(wire: _Wire, call: Invocation, method: a.Method) -> None:
-    target: object = call.method
-    if method.target_type == "tool":
-        target = call.params.get("name")
-        wire.fact(a.GEN_AI_TOOL_NAME, target)
-        wire.values[a.GEN_AI_OPERATION_NAME] = "execute_tool"
-    elif method.target_type == "prompt":
-        target = call.params.get("name")
-        wire.fact(a.GEN_AI_PROMPT_NAME, target)
-    elif method.target_type == "resource":
-        target = call.params.get("uri")
-        wire.text(a.MCP_RESOURCE_URI, target)
-    if method.target_type == "resource":
-        # A URI is content too: a template's parameters stand in it.
-        wire.text(a.AUDIT_TARGET_ID, target)
-    else:
-        wire.fact(a.AUDIT_TARGET_ID, target)
-    wire.values[a.AUDIT_TARGET_TYPE] = method.target_type
-
-
-def _actor(wire: _Wire, actor: Actor) -> None:
-    wire.fact(a.AUDIT_ACTOR_ID, actor.id or "unknown")
-    wire.values.setdefault(a.AUDIT_ACTOR_ID, "unknown")
-    wire.values[a.AUDIT_ACTOR_TYPE] = actor.type
-    wire.values[a.ACTOR_PROVENANCE] = actor.provenance
-    if actor.type == "user" and actor.provenance != "none":
-        wire.fact(a.USER_ID, actor.id)
-    wire.fact(a.USER_EMAIL, actor.email)
-    wire.facts(a.USER_ROLES, actor.roles)
-    wire.fact(a.TENANT_ID, actor.tenant_id)
-    wire.fact(a.ACTOR_ISSUER, actor.issuer)
-    wire.fact(a.ACTOR_CLIENT_ID, actor.client_id)
-    wire.facts(a.ACTOR_SCOPES, actor.scopes)
-    wire.fact(a.ACTOR_TOKEN_ID, actor.token_id)
-    wire.facts(a.ACTOR_CHAIN, actor.chain)
-
-
-def _client(wire: _Wire, call: Invocation, facts: Facts) -> None:
+def _client(wire: Wire, call: Invocation, facts: Facts) -> None:
     wire.text(a.CLIENT_NAME, call.client_name)
     wire.text(a.CLIENT_VERSION, call.client_version)
     wire.fact(a.MCP_PROTOCOL_VERSION, call.protocol_version)
-    if type(call.request_id) is int and abs(call.request_id) < _PLAIN_IDS:
+    if _is_counter(call.request_id):
         wire.values[a.JSONRPC_REQUEST_ID] = str(call.request_id)
     else:
         wire.text(a.JSONRPC_REQUEST_ID, call.request_id)
@@ -195,7 +232,7 @@ def _client(wire: _Wire, call: Invocation, facts: Facts) -> None:
         wire.values[a.CLIENT_PORT] = facts.client_port
 
 
-def _declared(wire: _Wire, bound: Mapping[str, Any], annotations: Mapping[str, Any], keyed: KeyedHash) -> None:
+def _declared(wire: Wire, bound: Mapping[str, Any], annotations: Mapping[str, Any], keyed: KeyedHash) -> None:
     if annotations.get("purpose"):
         wire.text(a.PURPOSE, annotations["purpose"])
         wire.values[a.PURPOSE_SOURCE] = "annotated"

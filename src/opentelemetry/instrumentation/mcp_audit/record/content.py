@@ -43,18 +43,26 @@ class Content:
     to be stored. Nothing given is ever changed or kept: what the caller does to it later has no effect here.
     """
 
-    __slots__ = ("plain", "_rules", "_limits", "_echoes", "_redaction", "_clean", "_trees", "_notes", "_cuts")
+    __slots__ = ("plain", "_rules", "_limits", "_echoes", "_redactor", "_clean", "_trees", "_notes", "_cuts")
 
     def __init__(self, rules: RedactionRules = DEFAULT_RULES, limits: Limits = Limits()) -> None:  # noqa: B008
         self.plain: dict[str, str] = {}
         self._rules = rules
         self._limits = limits
-        self._echoes = Echoes(rules.marker)
-        self._redaction = Redaction(rules, self._echoes, self._note)
+        self._echoes: Echoes | None = None
+        self._redactor: Redaction | None = None
         self._clean: dict[str, str] = {}
         self._trees: dict[str, Any] = {}
         self._notes: dict[tuple[Path, str], None] = {}
         self._cuts: dict[tuple[Path, int], None] = {}
+
+    @property
+    def _redaction(self) -> Redaction:
+        """Made when something looks suspicious: most calls never ask."""
+        if self._redactor is None:
+            self._echoes = Echoes(self._rules.marker)
+            self._redactor = Redaction(self._rules, self._echoes, self._note)
+        return self._redactor
 
     @property
     def redactions(self) -> list[str]:
@@ -97,6 +105,23 @@ class Content:
             tree = fit(_without_large(tree, self._limits.body_bytes), self._limits.body_bytes * _SCANNED)
             text = encode(tree)
         self._trees[name] = self._redaction.everything(tree, path, text)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was redacted or cut so far: then no value of this call depends on another one of it."""
+        return not (self._notes or self._cuts or self._echoes)
+
+    def is_clean(self, value: object) -> bool:
+        """Whether :meth:`attribute` would give a value back as it is; false may be wrong. Notes nothing."""
+        if type(value) is not str or self._echoes:
+            return False
+        if value in self._rules.known_texts:
+            return True
+        return (
+            len(value) <= min(_KNOWN_TEXT_CHARS, self._limits.attribute_chars)
+            and fix_surrogates(value) == value
+            and self._rules.clean_text(value, False)
+        )
 
     def attribute(self, name: str, value: str, *, masked: bool = True) -> str:
         """An attribute that came from the wire, made safe and cut. Ask after the members are given.
@@ -160,7 +185,7 @@ class Content:
     def _mask(self, name: str, texts: dict[str, str], trees: dict[str, Any]) -> None:
         """Sets the text of a member, with what was redacted anywhere in this call masked in it."""
         text = texts[name] if name in texts else encode(trees[name])
-        if self._echoes.in_json(text):
+        if self._echoes is not None and self._echoes.in_json(text):
             tree = trees[name] if name in trees else json.loads(text)
             trees[name] = self._redaction.echo(tree, ((), name))
             text = encode(trees[name])
@@ -192,7 +217,7 @@ class Content:
         names: list[str] = []
         while path:
             path, name = path
-            text = self._echoes.mask(str(name))
+            text = str(name) if self._echoes is None else self._echoes.mask(str(name))
             text = text if len(text) <= _NAME_MAX else text[:_NAME_MAX] + "\u2026"
             names.append("/" + text.replace("~", "~0").replace("/", "~1"))
         pointer = "".join(reversed(names))
@@ -241,16 +266,17 @@ def _measure(value: Any) -> Any:
     if isinstance(value, list):
         inner = [_measure(item) for item in value]
         return sum(size for size, _ in inner) + _overhead(value), inner
-    return _bytes(encode(value)), ()
+    return utf8_length(encode(value)), ()
 
 
 def _overhead(value: Any) -> int:
     """The bytes of a container's own text: brackets, commas, names, colons."""
-    names = sum(_bytes(encode(name)) + 1 for name in value) if isinstance(value, dict) else 0
+    names = sum(utf8_length(encode(name)) + 1 for name in value) if isinstance(value, dict) else 0
     return 2 + max(0, len(value) - 1) + names
 
 
-def _bytes(text: str) -> int:
+def utf8_length(text: str) -> int:
+    """How many bytes a text takes; most are ASCII, and need not be written out to know it."""
     return len(text) if text.isascii() else len(text.encode())
 
 
@@ -270,14 +296,15 @@ def _shrink(value: Any, sizes: Any, budget: int) -> tuple[Any, int]:
         return value, size
     stand_in = _stand_in(value, size)
     if not isinstance(value, (dict, list)):
-        return stand_in, _bytes(encode(stand_in))
+        return stand_in, utf8_length(encode(stand_in))
     names = sorted(value) if isinstance(value, dict) else list(range(len(value)))
     least = [
-        min(part[0], _bytes(encode(_stand_in(value[name], part[0])))) for name, part in zip(names, inner, strict=True)
+        min(part[0], utf8_length(encode(_stand_in(value[name], part[0]))))
+        for name, part in zip(names, inner, strict=True)
     ]
     left = budget - _overhead(value) - sum(least)
     if left < 0:
-        return stand_in, _bytes(encode(stand_in))
+        return stand_in, utf8_length(encode(stand_in))
     kept: dict[Any, Any] = {}
     for index in sorted(range(len(names)), key=lambda index: (inner[index][0], index)):
         name = names[index]

@@ -9,7 +9,6 @@ puts hash and body in. Strings are escaped by the C encoder of the standard libr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,10 +27,9 @@ from .attributes import (
     AttributeValue,
 )
 from .record import AuditRecord
+from .sha256 import sha256_hex
 
 MAX_LINE_BYTES: Final = 512 * 1024
-# Shorter than an id (36) or a hash (64), which never recur and would only push out what does.
-_RECURRING_CHARS: Final = 35
 
 
 class Encoded(NamedTuple):
@@ -77,23 +75,12 @@ def encode(record: AuditRecord) -> Encoded:
 
     Attribute values must be clean already (no lone surrogates); absent ones and empty lists must not be there.
     """
-    before: list[str] = []
-    after: list[str] = []
-    attributes = record.attributes
-    part = before
-    for key in sorted(attributes):
-        if part is before and key > SEQUENCE_PREFIX:
-            part = after
-        value = attributes[key]
-        if type(value) is str and len(value) <= _RECURRING_CHARS:
-            part.append(_string(key, value))
-        else:
-            part.append(attribute(key, value))
+    before, after = _recurring_text(record) or _text(record.attributes)
     span = f'"spanId":"{record.span_id}",' if record.span_id else ""
     trace = f',"traceId":"{record.trace_id}"' if record.trace_id else ""
     return Encoded(
-        before=",".join(before),
-        after=",".join(after),
+        before=before,
+        after=after,
         body="" if record.body is None else f',"body":{{"stringValue":{encode_basestring(record.body)}}}',
         event=f'"eventName":{encode_basestring(record.event_name)},',
         observed=f'"observedTimeUnixNano":"{record.observed}",',
@@ -109,9 +96,9 @@ def seal(encoded: Encoded, stream_id: str, number: int, previous_hash: str | Non
     if previous_hash is not None:
         sequence = f"{sequence},{attribute(AUDIT_SEQUENCE_PREVIOUS_HASH, previous_hash)}"
     sequence = f"{sequence},{attribute(AUDIT_SEQUENCE_STREAM_ID, stream_id)}"
-    attributes = ",".join(part for part in (encoded.before, sequence, encoded.after) if part)
-    head = f'{{"attributes":[{attributes}'
-    digest = hashlib.sha256(f"{head}],{encoded.event}{encoded.ids}".encode()).hexdigest()
+    before, after = encoded.before, encoded.after
+    head = f'{{"attributes":[{before}{"," if before else ""}{sequence}{"," if after else ""}{after}'
+    digest = sha256_hex(f"{head}],{encoded.event}{encoded.ids}".encode())
     return Sealed(
         f"{head},{attribute(RECORD_HASH, digest)},{_CANONICALIZATION}]{encoded.body},"
         f"{encoded.event}{encoded.observed}{encoded.ids}",
@@ -119,26 +106,81 @@ def seal(encoded: Encoded, stream_id: str, number: int, previous_hash: str | Non
     )
 
 
+def _text(attributes: Mapping[str, AttributeValue]) -> tuple[str, str]:
+    """The attributes before the sequence, and those after it."""
+    before: list[str] = []
+    after: list[str] = []
+    part = before
+    for key in sorted(attributes):
+        if part is before and key > SEQUENCE_PREFIX:
+            part = after
+        part.append(attribute(key, attributes[key]))
+    return ",".join(before), ",".join(after)
+
+
+class _Layout(NamedTuple):
+    """The text of attributes that recur, cut where the others stand: text, hole, text, hole, …, text."""
+
+    before: list[str]
+    after: list[str]
+
+
+def _recurring_text(record: AuditRecord) -> tuple[str, str] | None:
+    """What :func:`_text` says, when all but a few of the attributes were written before: one substitution makes it.
+
+    None where nothing recurs.
+    """
+    recurring, own = record.recurring, record.own
+    if recurring is None or own is None:
+        return None
+    names = tuple(own)
+    layout = recurring.texts.get(names)
+    if layout is None:
+        if list(names) != sorted(names):
+            return None
+        layout = recurring.texts[names] = _lay_out(recurring.values, names)
+    texts = [
+        f'{{"stringValue":{encode_basestring(value)}}}' if type(value) is str else _value("", value)
+        for value in own.values()
+    ]
+    before, after = layout.before.copy(), layout.after.copy()
+    first = len(before) // 2
+    before[1::2] = texts[:first]
+    after[1::2] = texts[first:]
+    return "".join(before), "".join(after)
+
+
+def _lay_out(values: Mapping[str, AttributeValue], names: tuple[str, ...]) -> _Layout:
+    """Text as :func:`_text` makes it, where the values of ``names``, which are in order, are left open."""
+    before, after = [""], [""]
+    for key in sorted((*values, *names)):
+        parts = after if key > SEQUENCE_PREFIX else before
+        comma = "," if parts != [""] else ""
+        if key in names:
+            parts[-1] += comma + _prefix(key)
+            parts += ("", "}")
+        else:
+            parts[-1] += comma + attribute(key, values[key])
+    return _Layout(before, after)
+
+
 def attribute(key: str, value: AttributeValue) -> str:
     """One OTLP/JSON attribute, in RFC 8785 text."""
-    prefix = _prefix(key)
+    return f"{_prefix(key)}{_value(key, value)}}}"
+
+
+def _value(key: str, value: AttributeValue) -> str:
     kind = type(value)
     if kind is str:
-        return f'{prefix}{{"stringValue":{encode_basestring(value)}}}}}'  # type: ignore[arg-type]
+        return f'{{"stringValue":{encode_basestring(value)}}}'  # type: ignore[arg-type]
     if kind is bool:
-        return f'{prefix}{{"boolValue":{"true" if value else "false"}}}}}'
+        return f'{{"boolValue":{"true" if value else "false"}}}'
     if kind is int:
-        return f'{prefix}{{"intValue":"{value}"}}}}'
+        return f'{{"intValue":"{value}"}}'
     if kind is list:
         items = ",".join(f'{{"stringValue":{encode_basestring(item)}}}' for item in value)  # type: ignore[union-attr]
-        return f'{prefix}{{"arrayValue":{{"values":[{items}]}}}}}}'
+        return f'{{"arrayValue":{{"values":[{items}]}}}}'
     raise TypeError(f"attribute {key}: format 1.x has no {kind.__name__}")
-
-
-@lru_cache(maxsize=2048)
-def _string(key: str, value: str) -> str:
-    """A short string attribute. Most of a record's are those of the record before: same tool, same actor, same client."""
-    return f'{_prefix(key)}{{"stringValue":{encode_basestring(value)}}}}}'
 
 
 @lru_cache(maxsize=512)

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.context import Context
 
 from .attributes import AttributeValue, Detail
+
+if TYPE_CHECKING:
+    from .recurring import Recurring
 
 Provenance = Literal["verified", "declared", "os", "none"]
 ActorType = Literal["user", "service", "system"]
@@ -94,7 +97,11 @@ class Outcome:
 
 @dataclass(slots=True)
 class AuditRecord:
-    """One line of the trail before it has a number: flat attributes, the body as JSON text, times in nanoseconds."""
+    """One line of the trail before it has a number: flat attributes, the body as JSON text, times in nanoseconds.
+
+    ``recurring`` and ``own``, where there are any, are the ``attributes`` in two: those that many records share, whose
+    text whoever writes them may have from before, and the others.
+    """
 
     event_name: str
     time: int
@@ -103,3 +110,5 @@ class AuditRecord:
     body: str | None = None
     trace_id: str = ""
     span_id: str = ""
+    recurring: Recurring | None = field(default=None, repr=False, compare=False)
+    own: dict[str, AttributeValue] | None = field(default=None, repr=False, compare=False)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who acted, by which method, on what: the attributes that a record and the marker of an open call have in common."""
+
+from __future__ import annotations
+
+from . import attributes as a
+from .record import Actor, Invocation
+from .wire import Wire
+
+
+def put_method(wire: Wire, method: str) -> None:
+    """The method's name; of one that is in no table, as careful as with anything that a caller says."""
+    if method in a.METHODS:
+        wire.values[a.MCP_METHOD_NAME] = method
+    else:
+        wire.fact(a.MCP_METHOD_NAME, method)
+
+
+def put_target(wire: Wire, call: Invocation, method: a.Method) -> None:
+    """On what: the tool, prompt, resource, or the method itself."""
+    target: object = call.method
+    if method.target_type == "tool":
+        target = call.params.get("name")
+        wire.fact(a.GEN_AI_TOOL_NAME, target)
+        wire.values[a.GEN_AI_OPERATION_NAME] = "execute_tool"
+    elif method.target_type == "prompt":
+        target = call.params.get("name")
+        wire.fact(a.GEN_AI_PROMPT_NAME, target)
+    elif method.target_type == "resource":
+        target = call.params.get("uri")
+        wire.text(a.MCP_RESOURCE_URI, target)
+    if method.target_type == "resource":
+        # A URI is content too: a template's parameters stand in it.
+        wire.text(a.AUDIT_TARGET_ID, target)
+    else:
+        wire.fact(a.AUDIT_TARGET_ID, target)
+    wire.values[a.AUDIT_TARGET_TYPE] = method.target_type
+
+
+def put_identity(wire: Wire, actor: Actor) -> None:
+    """Who: what every record says of its actor."""
+    wire.fact(a.AUDIT_ACTOR_ID, actor.id or "unknown")
+    wire.values.setdefault(a.AUDIT_ACTOR_ID, "unknown")
+    wire.values[a.AUDIT_ACTOR_TYPE] = actor.type
+    wire.values[a.ACTOR_PROVENANCE] = actor.provenance
+
+
+def put_actor(wire: Wire, actor: Actor) -> None:
+    """Who, with everything that is known of them."""
+    put_identity(wire, actor)
+    if actor.type == "user" and actor.provenance != "none":
+        wire.fact(a.USER_ID, actor.id)
+    wire.fact(a.USER_EMAIL, actor.email)
+    wire.facts(a.USER_ROLES, actor.roles)
+    wire.fact(a.TENANT_ID, actor.tenant_id)
+    wire.fact(a.ACTOR_ISSUER, actor.issuer)
+    wire.fact(a.ACTOR_CLIENT_ID, actor.client_id)
+    wire.facts(a.ACTOR_SCOPES, actor.scopes)
+    wire.fact(a.ACTOR_TOKEN_ID, actor.token_id)
+    wire.facts(a.ACTOR_CHAIN, actor.chain)
