@@ -11,7 +11,8 @@ from typing import Any
 
 from trail_oracle import record_form, sha
 
-from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal
+from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK
+from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal, Options
 from opentelemetry.instrumentation.mcp_audit.journal.origin import Origin
 from opentelemetry.instrumentation.mcp_audit.record.ids import uuid7
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
@@ -27,8 +28,9 @@ ORIGIN = Origin(
 
 
 def journal(directory: Path, say: Callable[[str], None] | None = None, **options: Any) -> Journal:
-    """A journal of ORIGIN in ``directory`` that keeps quiet unless told otherwise."""
-    return Journal(directory, options.pop("origin", ORIGIN), say=say or (lambda sentence: None), **options)
+    """A journal of ORIGIN in ``directory`` that keeps quiet unless told otherwise; ``options``: those of Options."""
+    origin, disk = options.pop("origin", ORIGIN), options.pop("disk", REAL_DISK)
+    return Journal(directory, origin, Options(**options), say=say or (lambda sentence: None), disk=disk)
 
 
 def record(name: str = "search", size: int = 0) -> AuditRecord:
@@ -101,7 +103,8 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def segments(directory: Path) -> list[Path]:
     """The segment files of a directory in the order in which they were opened."""
-    return sorted(directory.glob("*.jsonl"), key=lambda path: int(read(path)[0]["timeUnixNano"]))
+    found = (path for path in directory.glob("*.jsonl") if path.name != "ledger.jsonl")
+    return sorted(found, key=lambda path: int(read(path)[0]["timeUnixNano"]))
 
 
 def kinds(records: Iterable[dict[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from ledgers import keep_ledger
 from trail_oracle import BOOT, Trail, sample
 
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
@@ -54,7 +55,7 @@ def test_an_empty_file_is_a_note(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").touch()
     report = verify_paths([tmp_path])
     assert report.exit_code() == 0
-    assert [found.kind for found in report.all_findings()] == ["note"]
+    assert [found.kind for found in report.all_findings()] == ["note", "note"]
 
 
 def test_every_cut_of_the_last_line_is_a_torn_tail(tmp_path: Path) -> None:
@@ -118,8 +119,9 @@ def test_no_permission(tmp_path: Path) -> None:
 
 def test_one_bad_path_does_not_hide_the_others(tmp_path: Path) -> None:
     sample(1).write(tmp_path)
+    keep_ledger(tmp_path)
     report = verify_paths([tmp_path / "nope", tmp_path], boot_id=BOOT)
-    assert (report.exit_code(), report.records) == (2, 3)
+    assert (report.exit_code(), report.records) == (2, 6)
 
 
 def test_directories_of_journals_are_read_and_files_only_once(tmp_path: Path) -> None:
@@ -128,9 +130,11 @@ def test_directories_of_journals_are_read_and_files_only_once(tmp_path: Path) ->
     (tmp_path / "one" / "quarantine").mkdir()
     first = sample(1).write(tmp_path / "one")
     sample(2, stream="6f1d1c1e-0000-4000-8000-000000000002", seed=2).write(tmp_path / "two")
-    (tmp_path / "one" / "ledger.jsonl").write_bytes(b"not yet\n")
+    keep_ledger(tmp_path / "one")
+    keep_ledger(tmp_path / "two")
     report = verify_paths([tmp_path, first], boot_id=BOOT)
-    assert [stream.records for stream in report.streams] == [3, 4]
+    assert [stream.records for stream in report.streams] == [3, 3, 3, 4]  # each with its ledger
+    assert [stream.ledger for stream in report.streams] == [True, False, True, False]
     assert report.exit_code(strict=True) == 0
 
 
@@ -157,3 +161,12 @@ def test_hostile_lines_take_bounded_time_and_memory(tmp_path: Path) -> None:
     assert peak < 100_000_000
     assert report.exit_code() in (1, 2)
     assert len(report.streams[0].findings) <= 200
+
+
+def test_a_directory_of_garbage_is_no_journal(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(b"garbage\n\0\n")
+    assert verify_paths([tmp_path]).exit_code() == 2
+    # Beside a ledger it is something that was brought in.
+    sample(1).write(tmp_path)
+    keep_ledger(tmp_path)
+    assert verify_paths([tmp_path], boot_id=BOOT).exit_code() == 1

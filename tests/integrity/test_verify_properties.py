@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trail_oracle import BOOT, LEFT_OUT, Trail, sample
 
@@ -57,19 +57,24 @@ def test_any_trail_of_the_oracle_is_valid(calls: list[tuple[str, Any, dict[str, 
 WHOLE = b"".join(sample(2).lines())
 
 
+def plain(name: str, value: Any) -> Any:
+    if name in ("traceId", "spanId"):
+        return value.lower()
+    # Durations are whole microseconds: what an observed time has beyond that is covered by nothing.
+    return value[:-3] if name == "observedTimeUnixNano" else value
+
+
 def meaning(data: bytes) -> list[Any]:
     """What the bytes say, free of what the format allows to differ; raises ValueError when they are no such lines."""
 
     def members(items: list[tuple[str, Any]]) -> Any:
-        ids = ("traceId", "spanId")
-        return sorted(
-            ((name, value.lower() if name in ids else value) for name, value in items), key=lambda item: item[0]
-        )
+        return sorted(((name, plain(name, value)) for name, value in items), key=lambda item: item[0])
 
     return [json.loads(raw.decode(), object_pairs_hook=members) for raw in data.split(b"\n")[:-1]]
 
 
 @given(st.integers(0, len(WHOLE) * 8 - 1))
+@example(16808)  # the nanoseconds of an observed time
 @settings(max_examples=300, deadline=None)
 def test_any_flipped_bit_is_found(bit: int) -> None:
     changed = bytearray(WHOLE)
@@ -154,3 +159,12 @@ def test_the_parser_keeps_types() -> None:
     assert record.attributes["x.list"] == ["a", "b"]
     assert record.attributes["user.roles"] == ["r"]
     assert (record.line, record.number, record.faults) == (2, 2, ())
+
+
+def test_what_did_not_last_was_observed_when_it_was() -> None:
+    trail = sample(1)
+    for record, verdict in ((trail.records[0], "violated"), (trail.records[1], "valid")):
+        before = record["observedTimeUnixNano"]
+        record["observedTimeUnixNano"] = str(int(before) + 100)
+        assert verified(b"".join(trail.lines())).verdict == verdict
+        record["observedTimeUnixNano"] = before

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_every_notice_is_followed_by_a_tick() -> None:
 
 def test_it_sleeps_without_polling_when_idle(tmp_path: Path) -> None:
     """Seen from the kernel: the thread is not run at all while nothing is written."""
-    trail = journal(tmp_path, fsync_interval_seconds=0.01)
+    trail = journal(tmp_path, fsync_interval=0.01)
     ticks: list[None] = []
     trail.after_tick = lambda: ticks.append(None)
     trail.append(record())
@@ -128,20 +129,27 @@ def test_too_many_threads_just_now_is_tried_again_at_the_next_notice(monkeypatch
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_tick_that_raises_does_not_end_committing_for_ever() -> None:
-    count = [0]
+def test_a_tick_that_raises_is_told_as_any_threads_error_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[object, str]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda hook: told.append((hook.exc_value.args, hook.thread.name)))
+    count, inside, go_on = [0], threading.Event(), threading.Event()
 
     def tick() -> bool:
         count[0] += 1
         if count[0] == 1:
+            inside.set()
+            go_on.wait(10)
             raise ValueError("a defect in what follows a tick")
         return False
 
-    committer = Committer(tick, 0.001)
-    committer.notify()
-    until(lambda: count[0] == 1 and committer._thread is not None and not committer._thread.is_alive())
-    committer.notify()
-    until(lambda: count[0] >= 2)
+    committer = Committer(tick, 60)
+    assert committer.request()
+    assert inside.wait(10)
+    # Asked for while the tick runs that will fail: not lost with it.
+    assert committer.request()
+    go_on.set()
+    until(lambda: count[0] == 2)
+    assert told == [(("a defect in what follows a tick",), "mcp-audit-journal")]
     committer.stop(5)
 
 
@@ -167,3 +175,114 @@ def test_many_threads_that_notify_at_once_start_one() -> None:
 def test_it_is_woken_through_a_queue_whose_put_is_reentrant_by_contract() -> None:
     """A finaliser may notify inside this thread's own wait; an Event's lock would then wait for its own thread."""
     assert isinstance(Committer(_Ticks(), 0.001)._wake, queue.SimpleQueue)
+
+
+def test_a_request_does_not_wait_for_the_interval() -> None:
+    ticks = _Ticks()
+    committer = Committer(ticks, 60)
+    assert committer.request() is True
+    until(lambda: ticks.count == 1)
+    committer.notify()
+    assert committer.request() is True
+    until(lambda: ticks.count == 2)
+    # In the middle of an interval that a notice began: it is cut short.
+    thread = committer._thread
+    committer.notify()
+    until(lambda: committer._wake.empty())
+    assert committer.request() is True
+    until(lambda: ticks.count == 3)
+    assert committer._thread is thread
+    committer.stop(5)
+
+
+def test_what_is_asked_for_while_a_tick_runs_shares_the_next_one() -> None:
+    count, inside, go_on = [0], threading.Event(), threading.Semaphore(0)
+
+    def tick() -> bool:
+        count[0] += 1
+        inside.set()
+        assert go_on.acquire(timeout=10)
+        return False
+
+    committer = Committer(tick, 0.001)
+    committer.request()
+    assert inside.wait(10)
+    threads = [threading.Thread(target=committer.request) for _ in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    committer.notify()
+    go_on.release()
+    until(lambda: count[0] == 2)
+    go_on.release()
+    # Were there another one, this would wait for it in vain.
+    committer.stop(5)
+    assert count[0] == 2
+    assert committer._wake.empty() or committer._wake.qsize() == 1, "at most what stop() put"
+
+
+def test_every_request_is_followed_by_a_tick_that_begins_after_it() -> None:
+    written, seen = [0], [0]
+
+    def tick() -> bool:
+        seen[0] = written[0]
+        return False
+
+    committer = Committer(tick, 60)
+    for number in range(1, 300):
+        written[0] = number
+        assert committer.request()
+        until(lambda: seen[0] == number)  # noqa: B023 - evaluated before the next turn
+    committer.stop(5)
+
+
+def test_a_request_says_when_no_thread_can_serve_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = _Ticks()
+    committer = Committer(ticks, 0.001)
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert committer.request() is False
+        assert committer.request() is False
+    assert committer.request() is True
+    until(lambda: ticks.count == 1)
+    # What is alive by name only, at the very end of the interpreter, serves nobody.
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    assert committer.request() is False
+    monkeypatch.undo()
+    committer.stop(5)
+    assert committer.request() is False
+
+
+def test_a_request_inside_the_threads_own_start_says_that_none_can_serve_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler there would wait for a thread that starts when the handler returns."""
+    committer = Committer(_Ticks(), 0.001)
+    start, found = threading.Thread.start, []
+
+    def interrupted(self: threading.Thread) -> None:
+        found.append(committer.request())
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    assert committer.request() is True
+    assert found == [False]
+    committer.stop(5)
+
+
+def test_it_knows_its_own_thread() -> None:
+    found: list[bool] = []
+
+    def tick() -> bool:
+        found.append(committer.runs_here)
+        return False
+
+    committer = Committer(tick, 0.001)
+    assert committer.runs_here is False
+    committer.request()
+    until(lambda: found == [True])
+    assert committer.runs_here is False
+    committer.stop(5)

@@ -19,7 +19,7 @@ _FORKING = """
 import os, pathlib, sys, threading
 sys.path[:0] = [sys.argv[2]]
 from journals import journal, record
-trail = journal(pathlib.Path(sys.argv[1]), fsync_interval_seconds=0.01)
+trail = journal(pathlib.Path(sys.argv[1]), fsync_interval=0.01)
 os.register_at_fork(after_in_child=trail.after_fork_in_child)
 stop = threading.Event()
 def noise():
@@ -82,7 +82,7 @@ def test_a_child_does_not_keep_its_dead_parents_file_locked(tmp_path: Path) -> N
         "trail = journal(pathlib.Path(sys.argv[1]))\n"
         "os.register_at_fork(after_in_child=trail.after_fork_in_child)\n"
         "trail.append(record('one'))\n"
-        "os.write(trail._stream.current.descriptor, b'torn')\n"
+        "os.write(trail._keeper.current.segment.descriptor, b'torn')\n"
         "if os.fork() == 0:\n"
         "    print(os.getpid(), flush=True); sys.stdin.read(); os._exit(0)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -94,11 +94,18 @@ def test_a_child_does_not_keep_its_dead_parents_file_locked(tmp_path: Path) -> N
         assert int(process.stdout.readline()) > 0
         assert process.wait(30) == -signal.SIGKILL
         said: list[str] = []
-        trail = journal(tmp_path, said.append)
+        trail = journal(tmp_path, said.append, adopts=False)
         trail.append(record("two"))
+        trail.adopt()
         trail.close()
         process.stdin.close()
-    assert len(said) == 1 and "4 bytes" in said[0]
+    parents, _own = segments(tmp_path)
+    kept = next((tmp_path / "quarantine").iterdir())
+    assert said == [
+        f"{parents.name}: 4 bytes behind its last whole record set aside in quarantine/",
+        f"1 dead processes were found in {tmp_path}: 0 calls were recorded as abandoned, 1 segments adopted",
+    ]
+    assert kept.read_bytes() == b"torn"
     assert [kinds(read(path)) for path in segments(tmp_path)] == [["opened", "one"], ["opened", "two", "closed"]]
 
 
@@ -125,11 +132,12 @@ def test_kill_9_in_the_middle_of_writes_loses_nothing_that_was_acknowledged(tmp_
             rest = process.stdout.read()
             process.wait()
         acknowledged = 100 + 37 * turn + rest.count(b"\n")
-        (path,) = place.glob("*.jsonl")
+        (path,) = (item for item in place.glob("*.jsonl") if item.name != "ledger.jsonl")
         data = path.read_bytes()
         torn = data[data.rindex(b"\n") + 1 :]
-        trail = journal(place)
+        trail = journal(place, adopts=False)
         trail.append(record("next"))
+        trail.adopt()
         trail.close()
         names = kinds(read(path))
         assert names[0] == "opened"

@@ -1,168 +1,211 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Torn tails are set aside, whole lines are kept, and a live writer's file is never touched."""
+"""How far a dead segment is whole: a kill leaves half a line at most, a power cut leaves holes, the rest is kept aside."""
 
 from __future__ import annotations
 
+import copy
 import os
-import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journals import journal, kinds, read, record, segments
-from trail_oracle import sample
+from trail_oracle import Trail, attribute, sample
 
 from opentelemetry.instrumentation.mcp_audit.journal import torn
+from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK, RealDisk
 
-_HELPERS = str(Path(__file__).parents[1] / "helpers")
-_LINES = sample(3).lines()
-_NAME = sample(3).name
-
-
-def _repaired(directory: Path) -> list[str]:
-    return list(torn.set_aside_torn_tails(directory))
+TRAIL = sample(6)
+LINES = TRAIL.lines()
+HEADS = [attribute(record, "mcp_audit.record.hash")["stringValue"] for record in TRAIL.records]
 
 
-def _quarantined(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (directory / "quarantine").glob("*")}
+@contextmanager
+def opened(directory: Path, data: bytes) -> Iterator[int]:
+    (directory / TRAIL.name).write_bytes(data)
+    descriptor = REAL_DISK.open(directory / TRAIL.name, append=False)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-@settings(max_examples=150, deadline=None)
-@given(whole=st.integers(0, len(_LINES)), cut=st.integers(1, min(map(len, _LINES)) - 1))
-def test_any_cut_of_the_last_line(whole: int, cut: int) -> None:
-    last = _LINES[whole % len(_LINES)][:cut]
-    _sets_aside(b"".join(_LINES[:whole]), last)
+def whole(data: bytes, same_boot: bool) -> torn.Whole:
+    with tempfile.TemporaryDirectory() as name, opened(Path(name), data) as descriptor:
+        return torn.whole_part(descriptor, same_boot)
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    whole=st.integers(0, 2),
-    garbage=st.one_of(
-        st.binary(min_size=1, max_size=300),
-        st.integers(1, 200_000).map(lambda size: b"\0" * size),
-    ).filter(lambda data: b"\n" not in data),
-)
-def test_garbage_without_a_line_end(whole: int, garbage: bytes) -> None:
-    _sets_aside(b"".join(_LINES[:whole]), garbage)
-
-
-def _sets_aside(whole: bytes, tail: bytes) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        path = directory / _NAME
-        path.write_bytes(whole + tail)
-        (sentence,) = _repaired(directory)
-        assert sentence.startswith(f"{_NAME}: {len(tail)} bytes behind the last whole record set aside in ")
-        assert path.read_bytes() == whole
-        assert _quarantined(directory) == {f"{_NAME}.{len(whole)}.torn": tail}
-        assert (directory / "quarantine").stat().st_mode & 0o777 == 0o700
-        assert (directory / "quarantine" / f"{_NAME}.{len(whole)}.torn").stat().st_mode & 0o777 == 0o600
-        assert _repaired(directory) == [], "once is enough"
-        assert len(_quarantined(directory)) == 1
-
-
-def test_whole_files_and_empty_ones_are_left_alone(tmp_path: Path) -> None:
-    whole, empty = tmp_path / _NAME, tmp_path / "empty.jsonl"
-    whole.write_bytes(b"".join(_LINES))
-    empty.write_bytes(b"")
-    before = whole.stat().st_mtime_ns, empty.stat().st_mtime_ns
-    assert _repaired(tmp_path) == []
-    assert (whole.stat().st_mtime_ns, empty.stat().st_mtime_ns) == before
-    assert not (tmp_path / "quarantine").exists()
-
-
-def test_only_segments_are_looked_at(tmp_path: Path) -> None:
-    outside = tmp_path.parent / f"{tmp_path.name}-outside"
-    outside.write_bytes(b"not ours")
-    (tmp_path / "link.jsonl").symlink_to(outside)
-    (tmp_path / "dir.jsonl").mkdir()
-    (tmp_path / "notes.txt").write_bytes(b"no line end")
-    assert _repaired(tmp_path) == []
-    assert outside.read_bytes() == b"not ours"
-    assert (tmp_path / "notes.txt").read_bytes() == b"no line end"
-
-
-def test_what_cannot_be_set_aside_is_said_and_left(tmp_path: Path) -> None:
-    (tmp_path / "quarantine").write_text("a file where the directory should be")
-    (tmp_path / _NAME).write_bytes(_LINES[0] + b"torn")
-    (sentence,) = _repaired(tmp_path)
-    assert sentence.startswith(f"{_NAME}: its end could not be checked: ")
-    assert (tmp_path / _NAME).read_bytes() == _LINES[0] + b"torn"
-
-
-def test_a_live_writers_file_is_never_touched(tmp_path: Path) -> None:
-    """The writer is another process, stopped in the middle of a line."""
-    script = (
-        "import os, pathlib, sys\n"
-        "sys.path[:0] = [sys.argv[2]]\n"
-        "from journals import journal, record\n"
-        "trail = journal(pathlib.Path(sys.argv[1]))\n"
-        "ticket = trail.append(record('one'))\n"
-        "os.write(trail._stream.current.descriptor, ticket.line[:40])\n"
-        "print(trail.path, flush=True)\n"
-        "sys.stdin.read()\n"
-        "os._exit(0)\n"
+def expected(count: int, size: int) -> torn.Whole:
+    return torn.Whole(
+        count, HEADS[count - 1] if count else None, count == len(LINES), sum(map(len, LINES[:count])), size
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path), _HELPERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-        path = Path(process.stdout.readline().decode().strip())
-        before = path.read_bytes()
-        assert not before.endswith(b"\n")
-        trail = journal(tmp_path)
-        trail.append(record("mine"))
-        trail.close()
-        assert path.read_bytes() == before
-        assert not (tmp_path / "quarantine").exists()
-        process.stdin.close()
-        process.wait(30)
-    said: list[str] = []
-    trail = journal(tmp_path, said.append)
-    trail.append(record("later"))
-    trail.close()
-    assert len(said) == 1 and path.name in said[0]
-    assert kinds(read(path)) == ["opened", "one"]
-    assert len(segments(tmp_path)) == 3
 
 
-def test_a_second_journal_of_the_same_process_does_not_touch_the_first(tmp_path: Path) -> None:
-    first = journal(tmp_path)
-    first.append(record("one"))
-    assert first._stream.current is not None
-    os.write(first._stream.current.descriptor, b"half a li")
-    second = journal(tmp_path)
-    second.append(record("two"))
-    second.close()
-    assert first.path is not None and first.path.read_bytes().endswith(b"half a li")
-    first.close()
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(0, len(LINES)), cut=st.integers(0, min(map(len, LINES)) - 1), same_boot=st.booleans())
+def test_any_cut_of_the_last_line(count: int, cut: int, same_boot: bool) -> None:
+    data = b"".join(LINES[:count]) + LINES[count % len(LINES)][:cut]
+    assert whole(data, same_boot) == expected(count, len(data))
 
 
-def test_a_start_repairs_before_it_writes(tmp_path: Path) -> None:
-    said: list[str] = []
-    (tmp_path / _NAME).write_bytes(b"".join(_LINES) + b'{"resourceLogs":[{"re')
-    trail = journal(tmp_path, said.append)
-    trail.open()
-    assert (tmp_path / _NAME).read_bytes() == b"".join(_LINES)
-    assert len(said) == 1 and "21 bytes" in said[0]
-    trail.close()
+@settings(max_examples=80, deadline=None)
+@given(
+    count=st.integers(0, len(LINES) - 2),
+    start=st.integers(0, 400),
+    length=st.integers(1, 3000),
+    zero=st.booleans(),
+)
+def test_a_power_cut_leaves_a_hole(count: int, start: int, length: int, zero: bool) -> None:
+    """A run of zeros or garbage that begins in line ``count + 1`` and ends wherever; whole lines stand behind it."""
+    data = bytearray(b"".join(LINES))
+    at = sum(map(len, LINES[:count])) + start
+    end = min(at + length, len(data) - len(LINES[-1]))
+    data[at:end] = b"\0" * (end - at) if zero else b"\xfe" * (end - at)
+    assert whole(bytes(data), False) == expected(count, len(data))
 
 
-def test_without_real_locks_nothing_is_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / _NAME
-    path.write_bytes(_LINES[0] + b"half")
-    monkeypatch.setattr("opentelemetry.instrumentation.mcp_audit.journal.platform.CAN_LOCK", False)
-    assert _repaired(tmp_path) == []
-    assert path.read_bytes() == _LINES[0] + b"half"
+@pytest.mark.parametrize("missing", range(1, len(LINES) - 1))
+def test_a_missing_number_ends_it(missing: int) -> None:
+    data = b"".join(line for index, line in enumerate(LINES) if index != missing)
+    assert whole(data, False) == expected(missing, len(data))
 
 
-def test_a_system_without_pread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "pread")
-    path = tmp_path / _NAME
-    path.write_bytes(_LINES[0] + b"half")
-    assert len(_repaired(tmp_path)) == 1
-    assert path.read_bytes() == _LINES[0]
-    assert _quarantined(tmp_path) == {f"{_NAME}.{len(_LINES[0])}.torn": b"half"}
+def test_a_block_of_another_file_ends_it() -> None:
+    other = sample(6, stream="6f1d1c1e-0000-4000-8000-00000000ffff").lines()
+    data = b"".join(LINES[:3]) + b"".join(other[3:])
+    assert whole(data, False) == expected(3, len(data))
+
+
+def test_an_empty_line_and_a_line_too_long_end_it() -> None:
+    for hole in (b"\n", b"x" * 600_000 + b"\n", b"{}\n", LINES[0][:-1] + LINES[1]):
+        data = b"".join(LINES[:4]) + hole + b"".join(LINES[4:])
+        assert whole(data, False) == expected(4, len(data))
+
+
+def test_what_no_crash_does_is_left_for_verify() -> None:
+    """A record with a wrong hash, or one that comes twice, is somebody's work and no hole."""
+    edited = copy.deepcopy(TRAIL.records[2])
+    attribute(edited, "gen_ai.tool.name")["stringValue"] = "forged"
+    data = b"".join([*LINES[:2], TRAIL.line(edited), *LINES[3:]])
+    assert whole(data, False) == expected(len(LINES), len(data))
+    data = b"".join([*LINES[:3], LINES[1], *LINES[3:]])
+    assert whole(data, False)[:3] == expected(len(LINES), 0)[:3]
+    assert whole(data, False).end == len(data)
+
+
+def test_after_a_kill_garbage_between_whole_lines_is_left_too() -> None:
+    data = b"".join(LINES[:3]) + b"garbage\n" + LINES[3][:50]
+    assert whole(data, True) == expected(3, len(data))._replace(end=len(data) - 50)
+    assert whole(b"garbage\n" * 3, True) == torn.Whole(0, None, False, 24, 24)
+
+
+@pytest.mark.parametrize("same_boot", [True, False])
+def test_nothing_whole(same_boot: bool) -> None:
+    for data in (b"", b"\0" * 200_000, b"x", LINES[0][:-1], b"\xff" * 3_000_000):
+        assert whole(data, same_boot) == torn.Whole(0, None, False, 0, len(data))
+
+
+def test_the_rest_is_kept_aside(tmp_path: Path) -> None:
+    data = b"".join(LINES[:3]) + b"\0" * 5000 + b"".join(LINES[4:])
+    with opened(tmp_path, data) as descriptor:
+        found = torn.whole_part(descriptor, False)
+        assert torn.set_aside(REAL_DISK, descriptor, found, tmp_path, TRAIL.name)[0] == len(data) - found.end
+        assert (tmp_path / TRAIL.name).read_bytes() == b"".join(LINES[:3])
+        kept = tmp_path / "quarantine" / f"{TRAIL.name}.{found.end}.torn"
+        assert kept.read_bytes() == data[found.end :]
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert kept.parent.stat().st_mode & 0o777 == 0o700
+        again = torn.whole_part(descriptor, False)
+        assert again == found._replace(size=found.end)
+        assert torn.set_aside(REAL_DISK, descriptor, again, tmp_path, TRAIL.name) == (len(data) - found.end, None)
+        assert len(list(kept.parent.iterdir())) == 1, "once is enough"
+
+
+def test_a_whole_segment_is_only_synced(tmp_path: Path) -> None:
+    synced: list[int] = []
+
+    class Watched(RealDisk):
+        def sync(self, descriptor: int) -> None:
+            synced.append(descriptor)
+
+    with opened(tmp_path, b"".join(LINES)) as descriptor:
+        found = torn.whole_part(descriptor, True)
+        assert torn.set_aside(Watched(), descriptor, found, tmp_path, TRAIL.name) == (0, None)
+        assert synced == [descriptor]
+    assert [path.name for path in tmp_path.iterdir()] == [TRAIL.name]
+
+
+def test_killed_at_any_step_and_done_again(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Dying(RealDisk):
+        left = 0
+
+        def _step(self) -> None:
+            self.left -= 1
+            if self.left < 0:
+                raise Killed
+
+        def create(self, path: Path, *, append: bool) -> int:
+            self._step()
+            return super().create(path, append=append)
+
+        def write(self, descriptor: int, data: bytes) -> int:
+            if self.left == 0:
+                super().write(descriptor, data[: len(data) // 2])
+            self._step()
+            return super().write(descriptor, data)
+
+        def truncate(self, descriptor: int, size: int) -> None:
+            self._step()
+            super().truncate(descriptor, size)
+
+        def sync(self, descriptor: int) -> None:
+            self._step()
+            super().sync(descriptor)
+
+        def sync_directory(self, path: Path) -> None:
+            self._step()
+            super().sync_directory(path)
+
+    data = b"".join(LINES[:3]) + LINES[3][:200]
+    disk, steps, finished = Dying(), 0, False
+    while not finished:
+        place = tmp_path / str(steps)
+        place.mkdir()
+        disk.left = steps
+        with opened(place, data) as descriptor:
+            try:
+                torn.set_aside(disk, descriptor, torn.whole_part(descriptor, True), place, TRAIL.name)
+                finished = True
+            except Killed:
+                steps += 1
+            found = torn.whole_part(descriptor, True)
+            assert torn.set_aside(REAL_DISK, descriptor, found, place, TRAIL.name)[0] == 200
+        assert (place / TRAIL.name).read_bytes() == b"".join(LINES[:3])
+        assert data[-200:] in [path.read_bytes() for path in (place / "quarantine").iterdir()]
+    assert steps >= 5
+
+
+def test_a_quarantine_that_cannot_be_is_an_error_and_nothing_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "quarantine").write_text("a file where the directory should be")
+    with opened(tmp_path, LINES[0] + b"torn") as descriptor:
+        with pytest.raises(OSError):
+            torn.set_aside(REAL_DISK, descriptor, torn.whole_part(descriptor, True), tmp_path, TRAIL.name)
+    assert (tmp_path / TRAIL.name).read_bytes() == LINES[0] + b"torn"
+
+
+def test_a_long_segment_is_read_in_pieces(tmp_path: Path) -> None:
+    trail = Trail()
+    for number in range(40):
+        trail.call(f"tool_{number}", body='{"arguments":"' + "x" * 60_000 + '","salt":"00"}')
+    lines = trail.lines()
+    with opened(tmp_path, b"".join(lines) + b"half") as descriptor:
+        for same_boot in (True, False):
+            found = torn.whole_part(descriptor, same_boot)
+            assert (found.number, found.head, found.ended) == (41, trail.head, False)
+            assert (found.end, found.size) == (sum(map(len, lines)), sum(map(len, lines)) + 4)

@@ -17,7 +17,7 @@ from .auditor import Auditor, Parts
 from .identity.identity import CallerIdentity, IdentityOptions
 from .integrity.canonical import sha256_hex
 from .integrity.keyring import HashKey, KeyringError, ephemeral_key, load_or_create
-from .journal.journal import Journal
+from .journal.journal import Journal, Options
 from .journal.origin import Origin
 from .journal.platform import os_user
 from .notices import Notices
@@ -56,6 +56,7 @@ class Assembled:
     journal: Journal
     versions: tuple[str, ...]
     service: str
+    kid: str
 
 
 def assemble(
@@ -78,12 +79,19 @@ def assemble(
             scope_name=SCOPE_NAME,
             scope_version=__version__,
             policy_hash=policy.hash,
-            settings_hash=sha256_hex(repr(sorted(as_dict(settings).items())).encode()),
+            settings_hash=settings_hash(settings),
             versions=versions,
         ),
-        fsync=settings.fsync,
-        fsync_interval_seconds=settings.fsync_interval_ms / 1000,
-        segment_bytes=settings.segment_bytes,
+        Options(
+            fsync=settings.fsync,
+            fsync_interval=settings.fsync_interval_ms / 1000,
+            segment_bytes=settings.segment_bytes,
+            segment_seconds=settings.segment_seconds,
+            deadline=settings.deadline_ms / 1000,
+            max_bytes=settings.max_bytes,
+            on_full=settings.on_full,
+            min_age=settings.min_age,
+        ),
         say=notices.say,
     )
     identity = CallerIdentity(
@@ -113,7 +121,12 @@ def assemble(
             report=notices.report,
         )
     )
-    return Assembled(auditor, journal, versions, service_name(environ) or "default")
+    return Assembled(auditor, journal, versions, service_name(environ) or "default", key.kid)
+
+
+def settings_hash(settings: Settings) -> str:
+    """What ``mcp_audit.settings.hash`` says of these settings."""
+    return sha256_hex(repr(sorted(as_dict(settings).items())).encode())
 
 
 def _hash_key(path: Path, notices: Notices) -> HashKey:

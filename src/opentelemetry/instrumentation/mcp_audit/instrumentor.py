@@ -30,6 +30,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .assembly import Assembled, Extras
     from .auditor import Auditor, Audits
+    from .journal.events import Turn
     from .journal.journal import Journal
     from .sinks.protocol import Sink
     from .status import StatusFile
@@ -83,7 +84,7 @@ class Instrumentation:
             self.settings, self._extras = loaded, {**self._extras, **extras}
             if before is not None and (loaded != before or extras):
                 # The stream ends well under the settings it began with; the next request opens one under the new.
-                self._close(keep=self._extras.get("sinks", ()))
+                self._close("reconfigured", keep=self._extras.get("sinks", ()))
             if before is not None and (before.own_span != loaded.own_span or _TRACER in extras):
                 self._remove_hooks()
             if self._hooks is None:
@@ -100,7 +101,7 @@ class Instrumentation:
         """Take every hook off and end the journal's stream well."""
         with self._lock:
             self._remove_hooks()
-            self._close()
+            self._close("uninstrumented")
             self.settings, self._extras, self._options = None, {}, {}
 
     def auditor(self) -> Audits:
@@ -159,6 +160,7 @@ class Instrumentation:
         journal.open()
         if journal.failing and current.fail_closed:
             self._end_process(f"the journal in {journal.directory} cannot be written")
+        journal.note("instrumented")
         self._status = StatusFile(assembled, current, self.notices, self.hook_states)
         journal.after_tick = self._status.write
         self._status.write(force=True)
@@ -198,7 +200,7 @@ class Instrumentation:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork_in_child)
 
-    def _close(self, keep: Sequence[Sink] = ()) -> None:
+    def _close(self, turn: Turn, keep: Sequence[Sink] = ()) -> None:
         if not self._lock.acquire(timeout=_CLOSE_SECONDS):
             # At exit, with a disk that hangs in somebody's first request: the process must still end.
             self.notices.say("the audit was busy and could not be ended well")
@@ -217,6 +219,8 @@ class Instrumentation:
             except Exception as error:
                 self.notices.report(f"closing sink {type(sink).__name__} failed: {describe(error)}")
         journal = assembled.journal
+        if journal.path is not None:
+            journal.note(turn, self._next_settings_hash() if turn == "reconfigured" else None)
         journal.close()
         journal.after_tick = _nothing
         # A call that was in flight ends in the journal it began with, which opens a segment for it: closed at exit.
@@ -225,8 +229,13 @@ class Instrumentation:
         if status is not None:
             status.end()
 
+    def _next_settings_hash(self) -> str | None:
+        from .assembly import settings_hash
+
+        return None if self.settings is None else settings_hash(self.settings)
+
     def _exit(self) -> None:
-        self._close()
+        self._close("stopped")
         for journal in self._retired:
             journal.close()
 

@@ -22,6 +22,7 @@ from . import environment_variables as env
 from .record.attributes import Level
 
 Fsync = Literal["interval", "always", "never"]
+OnFull = Literal["stop", "drop_acknowledged"]
 OtelLogs = Literal["metadata", "full", "off"]
 
 
@@ -31,7 +32,11 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set without code. Sizes are bytes; ``fsync_interval_ms`` is milliseconds."""
+    """Everything that can be set without code. Sizes are bytes, times are seconds where the name does not say ``_ms``.
+
+    ``max_bytes`` bounds the journal's directory; ``on_full`` says what happens there, ``min_age`` how old a segment must
+    be to be deleted for it. ``deadline_ms`` bounds what a call may wait for a disk that hangs.
+    """
 
     enabled: bool = True
     directory: str = ""
@@ -40,6 +45,11 @@ class Settings:
     fsync: Fsync = "interval"
     fsync_interval_ms: int = 200
     segment_bytes: int = 64 * 1024 * 1024
+    segment_seconds: int = 86_400
+    max_bytes: int = 4 * 1024**3
+    on_full: OnFull = "drop_acknowledged"
+    min_age: int = 7 * 86_400
+    deadline_ms: int = 1000
     body_bytes: int = 64 * 1024
     otel_logs: OtelLogs = "metadata"
     own_span: bool = False
@@ -198,6 +208,15 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
         _between(64 * 1024, 1 << 40),
         "a number of bytes from 65536 to 1099511627776",
     ),
+    "segment_seconds": (env.OTEL_MCP_AUDIT_SEGMENT_SECONDS, _between(1, 366 * 86_400), "seconds from 1 to 31622400"),
+    "max_bytes": (
+        env.OTEL_MCP_AUDIT_MAX_BYTES,
+        _between(1024 * 1024, 1 << 50),
+        "a number of bytes from 1048576 to 1125899906842624",
+    ),
+    "on_full": (env.OTEL_MCP_AUDIT_ON_FULL, _one_of("stop", "drop_acknowledged"), "stop, drop_acknowledged"),
+    "min_age": (env.OTEL_MCP_AUDIT_MIN_AGE, _between(0, 100 * 366 * 86_400), "seconds from 0 to 3162240000"),
+    "deadline_ms": (env.OTEL_MCP_AUDIT_DEADLINE_MS, _between(10, 60_000), "a number from 10 to 60000"),
     "body_bytes": (env.OTEL_MCP_AUDIT_BODY_BYTES, _between(1024, 64 * 1024), "a number of bytes from 1024 to 65536"),
     "otel_logs": (env.OTEL_MCP_AUDIT_OTEL_LOGS, _otel_logs, "metadata, full, off"),
     "own_span": (env.OTEL_MCP_AUDIT_OWN_SPAN, _boolean, _BOOLEAN),

@@ -93,7 +93,12 @@ class AuditCapture:
     def open(self) -> None:
         """Nothing to open; part of the protocol of a journal."""
 
-    def append(self, record: AuditRecord) -> Receipt:
+    def begin(
+        self, event: str, received: int, attributes: dict[str, AttributeValue], trace_id: str, span_id: str
+    ) -> None:
+        """Nothing outlives a test's process: no mark is needed."""
+
+    def append(self, record: AuditRecord, mark: int | None = None) -> Receipt:
         """Number, chain and keep the record."""
         encoded = encode(record)
         with self._lock:

@@ -41,21 +41,33 @@ def wrong_alone(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
     missing = needed - attributes.keys()
     if missing:
         yield "violation", f"the record has no {', '.join(sorted(missing))}"
-    stated = attributes.get(RECORD_HASH)
-    form = canonical_form(attributes.items(), record.event_name, record.time, record.trace_id, record.span_id)
-    if stated is not None and stated != sha256_hex(form):
-        yield "violation", "the record is not what was written: its hash differs (an attribute, name, time or id)"
+    if not record.proven:
+        yield from _hash(record)
     yield from _content(record)
     yield from _observed(record)
     stream = record.stream_id
     if stream is None or attributes.get(AUDIT_SEQUENCE_STREAM_ID, stream) != stream:
         yield "violation", "the record belongs to another stream than its resource says"
-    if attributes.get(AUDIT_INTEGRITY_CANONICALIZATION, CANONICALIZATION) != CANONICALIZATION:
-        yield "violation", f"{AUDIT_INTEGRITY_CANONICALIZATION} is not {CANONICALIZATION}"
     version = attributes.get(AUDIT_SCHEMA_VERSION)
-    if isinstance(version, str) and version.split(".")[0] != MAJOR:
+    if version != SCHEMA_VERSION and isinstance(version, str) and version.split(".")[0] != MAJOR:
         yield "violation", f"{AUDIT_SCHEMA_VERSION} is {version[:20]} within a stream of {MAJOR}.x"
-    for key in attributes:
+    if not record.proven:
+        yield from _around(record)
+
+
+def _hash(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
+    stated = record.attributes.get(RECORD_HASH)
+    pairs = record.attributes.items()
+    form = canonical_form(pairs, record.event_name, record.time, record.trace_id, record.span_id)
+    if stated is not None and stated != sha256_hex(form):
+        yield "violation", "the record is not what was written: its hash differs (an attribute, name, time or id)"
+
+
+def _around(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
+    """Attributes that the hash does not cover."""
+    if record.attributes.get(AUDIT_INTEGRITY_CANONICALIZATION, CANONICALIZATION) != CANONICALIZATION:
+        yield "violation", f"{AUDIT_INTEGRITY_CANONICALIZATION} is not {CANONICALIZATION}"
+    for key in record.attributes:
         if key in CARRIER_KEYS or (key.startswith(INTEGRITY_PREFIX) and key != AUDIT_INTEGRITY_CANONICALIZATION):
             yield "note", f"{key} was added on the way and is covered by no hash"
 
@@ -76,7 +88,8 @@ def _observed(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
     if record.observed == 0:
         yield "violation", "the record has no observed time"
         return
-    duration = record.attributes.get(DURATION_US, 0)
+    duration = record.attributes.get(DURATION_US)
     rest = record.observed - record.time - (duration if isinstance(duration, int) else 0) * 1000
-    if not 0 <= rest < 1000:
+    # A duration is in whole microseconds; where there is none, nothing lasted.
+    if not 0 <= rest < (1 if duration is None else 1000):
         yield "violation", "the observed time is not the time plus the duration"

@@ -9,17 +9,20 @@ the way (``docs/format.md``, section 2). It holds strings and booleans only, no 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+from opentelemetry.instrumentation.mcp_audit.record import sha256
 from opentelemetry.instrumentation.mcp_audit.record.attributes import (
     CARRIER_KEYS,
     INTEGRITY_PREFIX,
     RECORD_HASH,
     AttributeValue,
 )
+
+sha256_hex: Final = sha256.sha256_hex
+"""SHA-256 as 64 lowercase hex characters, the spelling of every unkeyed hash in the trail."""
 
 _text: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -59,11 +62,6 @@ def resource_form(attributes: Iterable[tuple[str, AttributeValue]], scope_name: 
             "scope": {"name": scope_name, "version": scope_version},
         }
     ).encode()
-
-
-def sha256_hex(data: bytes) -> str:
-    """SHA-256 as 64 lowercase hex characters, the spelling of every unkeyed hash in the trail."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def in_form(key: str) -> bool:

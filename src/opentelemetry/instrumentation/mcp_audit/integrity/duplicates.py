@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which record ids occur more than once, without holding all ids in memory: they spill to a temporary index on disk."""
+"""Which record ids may occur more than once, without holding all ids in memory: they spill to a temporary index on disk.
+
+What is kept of an id is a hash of 64 bits (keyed by the process, so that nobody can choose ids that collide), so the
+index is small and sorting it cheap. Whether two places really hold one id is for the caller to look at.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +24,28 @@ class IdIndex:
     def __init__(self) -> None:
         # An empty name makes SQLite keep a few pages in memory and spill the rest to an unnamed temporary file.
         self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE place (id TEXT, file INTEGER, line INTEGER, offset INTEGER)")
+        self._database.execute("CREATE TABLE place (hash INTEGER, file INTEGER, line INTEGER, offset INTEGER)")
         self._files: list[str] = []
-        self._waiting: list[tuple[str, int, int, int]] = []
+        self._waiting: list[tuple[int, int, int, int]] = []
 
     def add(self, record_id: str, file: str, line: int, offset: int) -> None:
         if not self._files or self._files[-1] != file:
             self._files.append(file)
-        self._waiting.append((record_id, len(self._files) - 1, line, offset))
+        self._waiting.append((hash(record_id), len(self._files) - 1, line, offset))
         if len(self._waiting) >= _BATCH:
             self._write()
 
-    def repeated(self) -> Iterator[tuple[str, list[Place]]]:
-        """Ids that occur more than once, each with its places in the order they were added."""
+    def repeated(self) -> Iterator[list[Place]]:
+        """Places that may hold one id, in the order in which they were added; a place that was read twice is one."""
         self._write()
         rows = self._database.execute(
-            "SELECT id, file, line, offset FROM place WHERE id IN "
-            "(SELECT id FROM place GROUP BY id HAVING count(*) > 1) ORDER BY id, rowid"
+            "SELECT hash, file, line, offset FROM place WHERE hash IN "
+            "(SELECT hash FROM place GROUP BY hash HAVING count(*) > 1) ORDER BY hash, rowid"
         )
-        for record_id, same in groupby(rows, key=lambda row: str(row[0])):
-            yield record_id, [(self._files[file], line, offset) for _, file, line, offset in same]
+        for _, same in groupby(rows, key=lambda row: int(row[0])):
+            places = list(dict.fromkeys((self._files[file], line, offset) for _, file, line, offset in same))
+            if len(places) > 1:
+                yield places
 
     def close(self) -> None:
         self._database.close()

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, NamedTuple
 from opentelemetry.instrumentation.mcp_audit.record.attributes import AttributeValue
 
 from .parse import MAX_LINE_BYTES, Problem, StoredRecord, load_json, parse_line, record_of
+from .quick import QuickReader
 from .values import NotARecord
 
 _CHUNK: Final = 1 << 20
@@ -82,7 +83,7 @@ def parsed(
     try:
         found = parse_line(data) if parser is None else parser.parse(data)
     except NotARecord as error:
-        yield Problem(name, number, offset, str(error))
+        yield Problem(name, number, offset, str(error), zeros=b"\0" in data)
         return
     for record in found:
         record.file, record.line, record.offset = name, number, offset
@@ -99,6 +100,7 @@ class LineParser:
     """
 
     def __init__(self) -> None:
+        self._quick = QuickReader()
         self._head = b""
         self._resource: dict[str, AttributeValue] = {}
         self._scope = ("", "")
@@ -106,8 +108,15 @@ class LineParser:
     def parse(self, raw: bytes) -> list[StoredRecord]:
         """As :func:`parse_line`."""
         if self._head and raw.startswith(self._head) and raw.endswith(_TAIL):
+            between = raw[len(self._head) : -len(_TAIL)]
             try:
-                tree, faults = load_json(raw[len(self._head) : -len(_TAIL)])
+                record = self._quick.read(between.decode(), raw, self._resource, self._scope)
+                if record is not None:
+                    return [record]
+            except UnicodeDecodeError:
+                pass  # the slow way says where
+            try:
+                tree, faults = load_json(between)
                 return [record_of(tree, raw, faults, self._resource, self._scope)]
             except NotARecord:
                 return parse_line(raw)  # it says what is wrong with the line as a whole

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from opentelemetry.instrumentation.mcp_audit.record.attributes import (
@@ -37,7 +37,9 @@ class StoredRecord:
 
     Times are nanoseconds since the epoch (0 when absent), ids lowercase hex or empty, ``body`` None when there is none
     (absent, empty and ``{}`` are one thing). ``line`` counts from 1, ``offset`` is in bytes; ``raw`` is the line as it
-    was, without its end. ``faults`` are sentences about what the format does not allow.
+    was, without its end. ``faults`` are sentences about what the format does not allow. ``proven``: the record was read
+    in a way that has checked its hash, its types and its spelling already (``quick.py``). Values may be shared between
+    records: nobody changes them.
     """
 
     event_name: str
@@ -51,6 +53,7 @@ class StoredRecord:
     scope: tuple[str, str]
     faults: tuple[str, ...]
     raw: bytes
+    proven: bool = field(default=False, compare=False)
     file: str = ""
     line: int = 0
     offset: int = 0
@@ -73,13 +76,18 @@ class StoredRecord:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A place in a file where no record could be read. ``torn``: an unfinished last line, as a crash leaves it."""
+    """A place in a file where no record could be read.
+
+    ``torn``: an unfinished last line, as a crash leaves it. ``zeros``: there are zero bytes in the line, as a power cut
+    leaves them where data had not reached the disk.
+    """
 
     file: str
     line: int
     offset: int
     what: str
     torn: bool = False
+    zeros: bool = False
 
 
 def parse_line(raw: bytes) -> list[StoredRecord]:

@@ -38,10 +38,11 @@ class Finding:
 
 @dataclass(slots=True)
 class StreamReport:
-    """What was found in one segment file.
+    """What was found in one segment file, or in a ledger (``ledger`` is true).
 
     ``records`` counts those that are covered: whole, in order, with a right hash. ``last_*`` tell the last of these:
-    what comes after it is not vouched for. Times are nanoseconds since the epoch.
+    what comes after it is not vouched for. Times are nanoseconds since the epoch. ``lines`` counts whatever stands in
+    the file, ``first_hash`` is that of the record in its first line.
     """
 
     file: str
@@ -58,6 +59,9 @@ class StreamReport:
     previous_id: str | None = None
     previous_hash: str | None = None
     boot_id: str | None = None
+    ledger: bool = False
+    lines: int = 0
+    first_hash: str | None = None
     findings: list[Finding] = field(default_factory=list)
     counted: dict[Kind, int] = field(default_factory=dict)
 
@@ -100,6 +104,7 @@ class Report:
 
     @property
     def records(self) -> int:
+        """Records that are covered, in segments and ledgers."""
         return sum(stream.records for stream in self.streams)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 from opentelemetry.instrumentation.mcp_audit.record.attributes import (
     AUDIT_SCHEMA_VERSION,
@@ -31,6 +31,11 @@ from .canonical import resource_form, sha256_hex
 from .parse import Problem, StoredRecord
 from .report import Finding, Kind, StreamReport
 
+Holes = Literal["unended", "boot", "always", "never"]
+"""When what is no record, or a missing number, just ends the stream, as a power cut leaves it: when it is of another boot
+and has no end record anywhere; when it is of another boot (the ledger has it neither closed nor adopted, so an end record
+behind the hole was never on the disk for sure); always; never."""
+
 
 @dataclass(slots=True)
 class _Hole:
@@ -48,11 +53,14 @@ class SegmentCheck:
     """Feed every item of the segment, then :meth:`finish`.
 
     ``boot_id`` is that of the machine that verifies: a stream of another boot that never got its end may have holes
-    where the power cut left them; there the first hole ends it.
+    where the power cut left them; there the first hole ends it. ``holes``: what the ledger says of that. A ledger is
+    checked as any stream is, but has no end record (``ledger``).
     """
 
     file: str
     boot_id: str | None = None
+    holes: Holes = "unended"
+    ledger: bool = False
     report: StreamReport = field(init=False)
     _opened: StoredRecord | None = None
     _previous_hash: str | None = None
@@ -63,7 +71,7 @@ class SegmentCheck:
     _unreadable: bool = False
 
     def __post_init__(self) -> None:
-        self.report = StreamReport(self.file)
+        self.report = StreamReport(self.file, ledger=self.ledger)
 
     def feed(self, item: StoredRecord | Problem) -> bool:
         """Check the next item. False when the rest need not be read (another major version of the format)."""
@@ -79,11 +87,12 @@ class SegmentCheck:
     def finish(self) -> StreamReport:
         """The report, when all was fed. A second call changes nothing."""
         report = self.report
+        report.lines = self._lines
         if self._lines == 0:
             report.add(Finding("note", self.file, "the file is empty: its writer got no further, or has just begun"))
-        if self._hole is not None and self._end is None and self._of_another_boot():
+        if self._hole is not None and self._may_have_holes():
             self._stop_at_hole(self._hole)
-        elif self._end is None and self._opened is not None:
+        elif self._end is None and self._opened is not None and not self.ledger:
             report.add(
                 Finding("note", self.file, "no end record: its writer lives, or ended without closing the stream")
             )
@@ -154,6 +163,7 @@ class SegmentCheck:
         report, attributes = self.report, record.attributes
         report.stream_id = record.stream_id
         report.first_time = record.time
+        report.first_hash = self._previous_hash
         report.boot_id = _text(attributes.get(BOOT_ID))
         report.previous_id = _text(attributes.get(STREAM_PREVIOUS_ID))
         report.previous_hash = _text(attributes.get(STREAM_PREVIOUS_HASH))
@@ -167,7 +177,9 @@ class SegmentCheck:
             self._add("violation", record, f"resource or scope are not those of {RESOURCE_HASH}")
         name = attributes.get(STREAM_FILE)
         if isinstance(name, str) and os.path.basename(name) != os.path.basename(self.file):
-            self._add("note", record, f"the file was written under the name {name[:200]}")
+            # A segment may be copied away and renamed; what stands where the ledger should be must be the ledger.
+            kind: Kind = "violation" if self.ledger else "note"
+            self._add(kind, record, f"the file was written under the name {name[:200]}")
 
     def _same_resource(self, record: StoredRecord, opened: StoredRecord) -> None:
         # Mostly it is the same object (see lines.LineParser); as values True and 1 would be equal, as forms they are not.
@@ -191,23 +203,31 @@ class SegmentCheck:
     # --- holes that a power cut leaves ------------------------------------------------------------------------------
     def _mark_hole(self, place: StoredRecord | Problem, sentence: str) -> None:
         # The opening record is on disk before any other is written: no power cut leaves a hole before it.
-        if self._hole is None and self._opened is not None:
+        if self._hole is None and self._opened is not None and self._end is None:
             report = self.report
             covered = StreamReport(**{name: getattr(report, name) for name in _COVERED})
             self._hole = _Hole(place, sentence, list(report.findings), dict(report.counted), covered)
 
-    def _of_another_boot(self) -> bool:
+    def _may_have_holes(self) -> bool:
+        if self.holes in ("always", "never"):
+            return self.holes == "always"
+        if self.holes == "unended" and self._end is not None:
+            return False
         return self.boot_id is not None and self.report.boot_id is not None and self.report.boot_id != self.boot_id
+
+    def _why(self) -> str:
+        return "is of another boot" if self.holes != "always" else "was adopted as one that the disk did not keep"
 
     def _stop_at_hole(self, hole: _Hole) -> None:
         """The stream ends where it stopped being whole; what stood there was never vouched for."""
         for name in _COVERED:
             setattr(self.report, name, getattr(hole.covered, name))
+        self.report.ended = False
         self.report.findings, self.report.counted = hole.findings, hole.counted
         self._add(
             "note",
             hole.place,
-            f"the stream ends here: {hole.sentence}. It has no end record and is of another boot, so this is what a "
+            f"the stream ends here: {hole.sentence}. It has no end record before that and {self._why()}, so this is what a "
             "power cut leaves; nothing from here on is vouched for",
         )
         self.report.judge()
@@ -230,6 +250,8 @@ _COVERED: Final = (
     "previous_id",
     "previous_hash",
     "boot_id",
+    "ledger",
+    "first_hash",
 )
 
 

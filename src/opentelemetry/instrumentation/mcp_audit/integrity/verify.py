@@ -2,27 +2,29 @@
 """Verification of a journal: which files, each one's chain, what they say of each other, one report.
 
 The steps are functions from the report so far to more findings in it, called one after another by :func:`verify_paths`:
-a ledger check is one more step of that kind. Read-only, takes no lock, memory does not grow with the journal.
+each directory against its ledger, ids that come twice, links between streams. Read-only, takes no lock; memory grows
+with the number of segments that are there, not with what is in them or with what the ledger has seen.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
 from opentelemetry.instrumentation.mcp_audit.record.attributes import SEQUENCE_PREFIX
 
 from .canonical import canonical_form
+from .directory import DirectoryCheck
 from .duplicates import IdIndex, Place
-from .lines import records
-from .parse import StoredRecord, parse_line
+from .files import LEDGER, journal_directories
+from .parse import MAX_LINE_BYTES, StoredRecord, parse_line
+from .reading import reason
 from .report import Finding, Kind, Report, StreamReport
-from .segment import SegmentCheck
 from .values import NotARecord
 
-LEDGER: Final = "ledger.jsonl"
 _BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 
 
@@ -34,25 +36,23 @@ def verify_paths(
 ) -> Report:
     """Verify files, journal directories, and directories of journal directories.
 
+    A directory is held against its ledger: what is missing, what was brought in, what was cut. Of a file that is named
+    by itself the ledger beside it tells how it must begin and end.
+
     ``boot_id``: the boot of this machine, asked from the kernel when None; "" when it must not count (a journal that
     was brought here). ``progress`` is called with the number of bytes read so far. Raises nothing for what it finds.
     """
     report = Report()
     given = [os.fspath(path) for path in paths]
     here = machine_boot_id() if boot_id is None else boot_id or None
-    files = _files(given, report)
-    index = IdIndex()
+    ids = IdIndex()
     try:
-        done = 0
-        for file in files:
-            report.streams.append(_check_file(file, here, index))
-            done += _size(file)
-            if progress is not None:
-                progress(done)
-        _repeated_records(report, index)
+        check = DirectoryCheck(report, here, ids, set(), _counted(progress))
+        _read(given, check, report)
+        _repeated_records(report, ids)
     finally:
-        index.close()
-    _links(report, here, whole_directory=any(os.path.isdir(path) for path in given))
+        ids.close()
+    _links(report, here, check.explained, whole_directory=any(os.path.isdir(path) for path in given))
     return report
 
 
@@ -64,72 +64,71 @@ def machine_boot_id() -> str | None:
         return None
 
 
-def segment_files(directory: str) -> list[str]:
-    """The segments of one journal directory, oldest first (their names begin with the time). Raises OSError."""
-    names = [name for name in os.listdir(directory) if name.endswith(".jsonl") and name != LEDGER]
-    return sorted(path for path in (os.path.join(directory, name) for name in names) if os.path.isfile(path))
-
-
-def journal_directories(directory: str) -> list[str]:
-    """``directory`` if it holds segments, and those right below it that do. Raises OSError."""
-    with os.scandir(directory) as entries:
-        below = sorted(entry.path for entry in entries if entry.is_dir() and entry.name != "quarantine")
-    return [path for path in (directory, *below) if segment_files(path)]
-
-
-def _files(paths: Iterable[str], report: Report) -> list[str]:
-    """The segment files behind the paths, each once; what cannot be found or read becomes a finding."""
-    found: dict[tuple[int, int], str] = {}
-    for path in paths:
-        try:
-            inner = [path]
-            if os.path.isdir(path):
-                inner = [file for journal in journal_directories(path) for file in segment_files(journal)]
-                if not inner:
+def _read(paths: Iterable[str], check: DirectoryCheck, report: Report) -> None:
+    """Check what lies behind the paths, each file once; what cannot be found or read becomes a finding."""
+    for directory, named in groupby(paths, key=_directory_of_file):
+        if directory is not None:
+            files = list(named)
+            for file in files:
+                if os.path.basename(file) == LEDGER:
+                    check.ledger_alone(file)
+            check.single(directory, [file for file in files if os.path.basename(file) != LEDGER])
+            continue
+        for path in named:
+            try:
+                journals = journal_directories(path)
+                for journal in journals:
+                    check.whole(journal)
+                if not journals:
                     report.findings.append(Finding("unreadable", path, "no journal here: no segment file (*.jsonl)"))
-            for file in inner:
-                status = os.stat(file)
-                found.setdefault((status.st_dev, status.st_ino), file)
-        except (OSError, ValueError) as error:
-            report.findings.append(Finding("unreadable", path, f"cannot be read: {_reason(error)}"))
-    return list(found.values())
+            except (OSError, ValueError) as error:
+                report.findings.append(Finding("unreadable", path, f"cannot be read: {reason(error)}"))
 
 
-def _check_file(file: str, boot_id: str | None, index: IdIndex) -> StreamReport:
-    check = SegmentCheck(file, boot_id)
-    try:
-        with open(file, "rb") as opened:
-            for item in records(opened, file):
-                if not check.feed(item):
-                    break
-                if isinstance(item, StoredRecord) and item.record_id is not None:
-                    index.add(item.record_id, file, item.line, item.offset)
-    except (OSError, ValueError) as error:
-        check.report.add(Finding("unreadable", file, f"cannot be read: {_reason(error)}"))
-        return check.report
-    return check.finish()
+def _directory_of_file(path: str) -> str | None:
+    """The directory that a path's file lies in; None when the path is a directory itself."""
+    return None if os.path.isdir(path) else os.path.dirname(path) or os.curdir
 
 
-def _repeated_records(report: Report, index: IdIndex) -> None:
+def _counted(progress: Callable[[int], None] | None) -> Callable[[str], None]:
+    done = 0
+
+    def count(file: str) -> None:
+        nonlocal done
+        if progress is not None:
+            done += _size(file)
+            progress(done)
+
+    return count
+
+
+def _repeated_records(report: Report, ids: IdIndex) -> None:
     """The same id twice: the same record under another number is a note, other content is a violation."""
     by_file = {stream.file: stream for stream in report.streams}
-    for record_id, places in index.repeated():
-        first = _read_at(places[0])
-        for place in places[1:]:
+    for places in ids.repeated():
+        firsts: dict[str, tuple[Place, StoredRecord]] = {}
+        for place in places:
             again = _read_at(place)
-            if first is None or again is None:
+            if again is None or again.record_id is None:
                 continue
-            kind: Kind
-            if _content_form(first) != _content_form(again):
-                kind, what = "violation", "with other content"
-            elif (first.stream_id, first.number) == (again.stream_id, again.number):
-                continue  # the same line twice: said by the sequence, or by the note that the stream is there twice
-            else:
-                kind, what = "note", "the same record"
-            file, line, offset = place
-            where = f"line {places[0][1]}" + ("" if places[0][0] == file else f" of {places[0][0]}")
-            sentence = f"the record id is that of {where}, {what} under number {again.number}"
-            by_file[file].add(Finding(kind, file, sentence, line, offset, record_id, again.number))
+            first_place, first = firsts.setdefault(again.record_id, (place, again))
+            stream = by_file.get(place[0])
+            if first is not again and stream is not None:
+                _repeated(stream, first_place, first, place, again)
+
+
+def _repeated(stream: StreamReport, first_place: Place, first: StoredRecord, place: Place, again: StoredRecord) -> None:
+    kind: Kind
+    if _content_form(first) != _content_form(again):
+        kind, what = "violation", "with other content"
+    elif (first.stream_id, first.number) == (again.stream_id, again.number):
+        return  # the same line twice: said by the sequence, or by the note that the stream is there twice
+    else:
+        kind, what = "note", "the same record"
+    file, line, offset = place
+    where = f"line {first_place[1]}" + ("" if first_place[0] == file else f" of {first_place[0]}")
+    sentence = f"the record id is that of {where}, {what} under number {again.number}"
+    stream.add(Finding(kind, file, sentence, line, offset, again.record_id, again.number))
 
 
 def _read_at(place: Place) -> StoredRecord | None:
@@ -137,7 +136,7 @@ def _read_at(place: Place) -> StoredRecord | None:
     try:
         with open(file, "rb") as opened:
             opened.seek(offset)
-            return parse_line(opened.readline().rstrip(b"\n"))[0]
+            return parse_line(opened.readline(MAX_LINE_BYTES + 1).rstrip(b"\n"))[0]
     except (OSError, NotARecord):
         return None  # it was there a moment ago; a journal that is pruned while it is read is no violation
 
@@ -147,8 +146,8 @@ def _content_form(record: StoredRecord) -> bytes:
     return canonical_form(kept, record.event_name, record.time, record.trace_id, record.span_id)
 
 
-def _links(report: Report, boot_id: str | None, whole_directory: bool) -> None:
-    """A stream names the one that its process wrote before, and that one's last hash."""
+def _links(report: Report, boot_id: str | None, explained: set[str], whole_directory: bool) -> None:
+    """A stream names the one that its process wrote before, and, if that was over by then, its last hash."""
     by_stream: dict[str, StreamReport] = {}
     for stream in report.streams:
         if stream.stream_id is None:
@@ -161,9 +160,11 @@ def _links(report: Report, boot_id: str | None, whole_directory: bool) -> None:
             continue
         before = by_stream.get(stream.previous_id)
         if before is None:
-            if whole_directory:
+            if whole_directory and stream.previous_id not in explained:
                 sentence = f"the stream before it, {stream.previous_id}, is not here: pruned, moved or removed"
                 stream.add(Finding("note", stream.file, sentence))
+        elif stream.previous_hash is None:
+            continue  # it was prepared while the one before was still being written
         elif before.verdict == "valid" and before.last_hash != stream.previous_hash:
             lost = not before.ended and boot_id is not None and before.boot_id != boot_id
             sentence = (
@@ -178,7 +179,3 @@ def _size(file: str) -> int:
         return os.path.getsize(file)
     except OSError:
         return 0
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

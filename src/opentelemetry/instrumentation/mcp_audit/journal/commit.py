@@ -2,18 +2,23 @@
 """The journal's thread: it puts on the disk, in groups, what calls have already written.
 
 It sleeps until something was written, waits one interval so that a burst shares one sync, and runs the tick it was
-given. While the tick reports work left over (a journal that fails) it is run again every second.
+given; at once when somebody waits for it. What is written while a tick runs gathers for the next one. While the tick
+reports work left over (a journal that fails) it is run again every second.
 """
 
 from __future__ import annotations
 
-import contextlib
 import queue
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
+from .lock import Busy, OwnedLock, Reentered
+
 _RETRY_SECONDS: Final = 1.0
+_START_SECONDS: Final = 1.0
 
 
 class Committer:
@@ -25,47 +30,105 @@ class Committer:
         # Not an Event: a finaliser that appends may notify inside this thread's own wait or clear, and an Event's lock
         # is not re-entrant. A SimpleQueue's put is, by contract.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stop = threading.Event()
+        self._stopped = False
         self._dirty = False
+        self._asked = False
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._starting = OwnedLock()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the calling thread is the committing one."""
+        thread = self._thread
+        return thread is not None and thread.ident == threading.get_ident()
 
     def notify(self) -> None:
         """Say that something was written. Cheap when it was said already."""
         if self._dirty:
             return
         self._dirty = True
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
+        if not self._running and not self._start(0):
+            self._dirty = False
         self._wake.put(None)
+
+    def request(self) -> bool:
+        """Have a tick begin at once, or as soon as the one that runs is over. False when no thread can run it."""
+        if self._stopped:
+            return False
+        if not self._asked:
+            self._asked = True
+            self._wake.put(None)
+        return self._running or self._start(_START_SECONDS)
 
     def stop(self, timeout: float) -> None:
         """End the thread; what was not ticked by then is the caller's."""
-        self._stop.set()
+        self._stopped = True
         self._wake.put(None)
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
-    def _start(self) -> None:
-        if not self._starting.acquire(blocking=False):
-            return  # another thread is starting it
+    @property
+    def _running(self) -> bool:
+        # In the last stage of the interpreter's shutdown a daemon thread counts as alive and never runs again.
+        return self._thread is not None and self._thread.is_alive() and not sys.is_finalizing()
+
+    def _start(self, timeout: float) -> bool:
+        """Whether there is a thread now. Waits at most ``timeout`` seconds for another thread that is starting it."""
         try:
-            thread = threading.Thread(target=self._run, name="mcp-audit-journal", daemon=True)
-            thread.start()
-            self._thread = thread
+            self._starting.hold(timeout, self._start_if_needed)
+        except Busy:
+            return timeout == 0  # another thread is starting it
+        except Reentered:
+            return False  # a signal handler inside this very start, which may not have come far
         except RuntimeError:
             # The interpreter is shutting down (close() syncs what is written), or there are too many threads just now.
-            self._dirty = False
-        finally:
-            self._starting.release()
+            return False
+        return not sys.is_finalizing()
+
+    def _start_if_needed(self) -> None:
+        if self._running or sys.is_finalizing():
+            return
+        # Known before it runs: what it runs may ask whether it is the committing thread.
+        self._thread = thread = threading.Thread(target=self._run, name="mcp-audit-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._thread = None
+            raise
 
     def _run(self) -> None:
         left_over = False
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Empty):
-                self._wake.get(timeout=_RETRY_SECONDS if left_over else None)
-            if self._stop.wait(self._interval):
+        while not self._stopped:
+            self._sleep(_RETRY_SECONDS if left_over else None)
+            if not self._asked:
+                self._gather()
+            if self._stopped:
                 return
-            self._dirty = False
-            left_over = self._tick()
+            # First the queue, then the flags: whoever finds a flag set puts nothing, and this tick is still to come.
+            while self._sleep(0):
+                pass
+            self._dirty = self._asked = False
+            try:
+                left_over = self._tick()
+            except Exception:
+                # A defect is told as that of any thread; whoever asked meanwhile must not wait for one that is gone.
+                left_over = False
+                told = (*sys.exc_info(), threading.current_thread())
+                threading.excepthook(threading.ExceptHookArgs(told))
+
+    def _gather(self) -> None:
+        """Let an interval pass, or less when somebody asks."""
+        until = time.monotonic() + self._interval
+        while not (self._asked or self._stopped):
+            left = until - time.monotonic()
+            if left <= 0 or not self._sleep(left):
+                return
+
+    def _sleep(self, seconds: float | None) -> bool:
+        """Whether a notice came within so many seconds (None: as long as it takes)."""
+        try:
+            self._wake.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True

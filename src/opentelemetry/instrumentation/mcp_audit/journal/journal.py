@@ -1,35 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal: ``append`` gives a record its number and hash and writes it, before anybody is told of it.
 
-Under one lock: number, hash, one ``write(2)``. A failed write takes no number. What could not be written is counted,
-and the first record that can be written again is preceded by a ``gap`` record with the exact count. A forked child
-starts a stream of its own. Syncing to the disk is the work of another thread (``commit.py``).
+Under one lock: number, hash, one ``write(2)``; a failed write takes no number. What could not be written is counted, and
+the first record that can be written again is preceded by a ``gap`` record with the exact count. All else (syncs, the
+ledger, rotation, pruning) is the work of another thread (``upkeep.py``). A forked child starts a stream of its own.
 """
 
 from __future__ import annotations
 
-import os
+import threading
 import time
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from opentelemetry.instrumentation.mcp_audit.record.attributes import AttributeValue
 from opentelemetry.instrumentation.mcp_audit.record.encode import Encoded, encode
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
-from . import events, platform, segment
+from . import events
+from .adopt import adopt
+from .bounds import Bounds
 from .commit import Committer
-from .gap import Counters, Gap, Losses, describe
+from .disk import REAL_DISK, Disk
+from .gap import Counters, Losses, describe
+from .keep import MAX_QUEUED, Appended, Keeper
+from .ledger import Ledger
 from .lock import Busy, OwnedLock, Reentered
+from .marker import Marker, OpenCall
 from .origin import Origin
-from .stream import RecordTooLong, Stream
+from .prepare import Preparer
+from .retire import Retired
 from .ticket import Deferred, JournalError, Ticket
+from .upkeep import Rhythm, Upkeep
+from .waiting import Commits
 
-_LOCK_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 1.0
-# A value that the format cannot hold, or too many of them.
-_REFUSED: Final = (TypeError, ValueError, RecordTooLong)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a journal is kept. Sizes in bytes, times in seconds. ``adopts``: it looks after what dead processes left."""
+
+    fsync: str = "interval"
+    fsync_interval: float = 0.2
+    segment_bytes: int = 64 * 1024 * 1024
+    segment_seconds: float = 86_400.0
+    deadline: float = 1.0
+    max_bytes: int = 4 * 1024**3
+    on_full: str = "drop_acknowledged"
+    min_age: float = 7 * 86_400.0
+    adopts: bool = True
 
 
 class Journal:
@@ -39,25 +61,54 @@ class Journal:
         self,
         directory: Path,
         origin: Origin,
+        options: Options = Options(),
         *,
-        fsync: str = "interval",
-        fsync_interval_seconds: float = 0.2,
-        segment_bytes: int = 64 * 1024 * 1024,
         say: Callable[[str], None],
+        disk: Disk = REAL_DISK,
     ) -> None:
         self.directory = directory
         self.after_tick: Callable[[], None] = _nothing
-        self._fsync = fsync
-        self._interval = fsync_interval_seconds
-        self._segment_bytes = segment_bytes
+        self._origin = origin
+        self._options = options
         self._say = say
-        self._lock = OwnedLock()
-        self._losses = Losses(directory, say)
-        self._stream = Stream(directory, origin, say)
-        self._missed: deque[int] = deque()
-        self._deferred: deque[Encoded | Exception] = deque()
-        self._syncing: int | None = None
-        self._committer = Committer(self._tick, fsync_interval_seconds)
+        self._disk = disk
+        # One for the process's life, forks included: it tells its own slots from those that calls begun in a parent hold.
+        self._marker = Marker(directory, disk, say)
+        self._build()
+
+    def _build(self) -> None:
+        """All that belongs to one process; a forked child builds its own."""
+        directory, disk, options, say = self.directory, self._disk, self._options, self._say
+        origin = self._origin
+        self._lock = lock = OwnedLock()
+        self._losses = losses = Losses(directory, say)
+        self._ledger = ledger = Ledger(directory, disk, origin.scope_name, origin.scope_version, say)
+        marker = self._marker
+        self._committer = Committer(self._tick, options.fsync_interval)
+        self._commits = commits = Commits(
+            request=lambda: self._committer.request(),
+            sync_now=lambda: self._upkeep.sync_now(),
+            held=lambda: lock.owned or self._upkeep.works_here or self._committer.runs_here,
+        )
+        self._bounds = bounds = Bounds(
+            directory,
+            disk,
+            ledger,
+            max_bytes=options.max_bytes,
+            on_full=options.on_full,
+            min_age_seconds=options.min_age,
+            say=say,
+        )
+        self._retired = retired = Retired(ledger, commits)
+        self._preparer = preparer = Preparer(directory, origin, disk, ledger, marker, commits)
+        self._keeper = keeper = Keeper(preparer, retired, losses, marker, bounds, commits, options.deadline)
+        rhythm = Rhythm(
+            options.fsync, options.fsync_interval, options.segment_bytes, options.segment_seconds, options.deadline
+        )
+        self._upkeep = Upkeep(rhythm, lock, keeper, preparer, retired, losses, commits, bounds, say)
+        self._adopter: threading.Thread | None = None
+        self._adopted: Ticket | None = None
+        self._closing = False
 
     @property
     def failing(self) -> bool:
@@ -72,236 +123,202 @@ class Journal:
 
     @property
     def last_error(self) -> str | None:
-        """Why a record was lost last, None when none ever was."""
-        return self._losses.last_error
+        """Why a record was lost last, or what keeps the journal from being kept in order now."""
+        return self._upkeep.trouble or self._losses.last_error
 
     @property
     def path(self) -> Path | None:
         """The open segment's file, None before the first record."""
-        current = self._stream.current
-        return None if current is None else current.path
+        current = self._keeper.current
+        return None if current is None else current.segment.path
 
     def open(self) -> None:
         """Open the first segment, so that the first call does not wait for it. Failing is not fatal: see ``append``."""
+        # A server that is started again and again on a full journal must not write a little more each time.
+        if self.directory.is_dir():
+            self._bounds.measure(may_prune=False)
         try:
-            self._lock.hold(_LOCK_SECONDS, self._open_ahead)
+            self._lock.hold(self._options.deadline, self._open_ahead)
         except (Busy, Reentered):
             return  # whoever has it appends, and that opens
         self._committer.notify()
 
-    def append(self, record: AuditRecord) -> Ticket:
-        """Number, chain and write ``record``. Returns when it is in the file (``fsync=always``: on the disk).
+    def begin(
+        self, event: str, received: int, attributes: dict[str, AttributeValue], trace_id: str, span_id: str
+    ) -> int | None:
+        """Mark a call as begun, so that it is not forgotten if the process is killed; the mark, for ``append``.
 
+        Times in nanoseconds since the epoch, ids in hex or empty. None when it could not be marked; never raises.
+        """
+        return self._marker.set(OpenCall(event, received, attributes, trace_id, span_id))
+
+    def append(self, record: AuditRecord, mark: int | None = None) -> Ticket:
+        """Number, chain and write ``record``; returns when it is in the file (:meth:`Ticket.durable`: on the disk).
+
+        ``mark``: what :meth:`begin` gave, taken off as soon as the record is written or counted as lost.
         Raises :class:`JournalError` when it could not be written; the record is then counted in the next gap record.
-        Raises :class:`Deferred` inside another append of the same thread (a finaliser): that one writes it.
+        Raises :class:`Deferred` when it was queued: inside another append of the same thread (a finaliser), or while the
+        disk hangs.
         """
         try:
             encoded: Encoded | Exception = encode(record)
         except Exception as error:
             # Whatever it is, the record is lost as surely as on a full disk.
             encoded = error
+        appended = Appended(encoded, mark)
+        keeper, committer = self._keeper, self._committer
         try:
-            return self._lock.hold(_LOCK_SECONDS, lambda: self._append(encoded))
+            if self._stuck():
+                raise Busy
+            written = self._lock.hold(self._options.deadline, lambda: keeper.keep(appended))
         except Busy:
-            # The gap is counted under the lock; this waits (a deque's append is atomic) for whoever gets it next.
-            self._missed.append(time.time_ns())
-            raise JournalError(f"the journal was busy for {_LOCK_SECONDS:g} s") from None
+            self._queue(appended)
+            raise Deferred("the disk hangs; the record is queued and will be written by the journal's thread") from None
         except Reentered:
-            self._deferred.append(encoded)
+            keeper.queued.append(appended)
             raise Deferred("appended inside another append, which will write it") from None
         finally:
-            self._committer.notify()
+            committer.notify()
+        if self._options.fsync == "always" or written.size >= self._options.segment_bytes:
+            committer.request()
+        return Ticket(*written[:5], self._commits)
+
+    def note(self, kind: events.Turn, settings_hash: str | None = None) -> None:
+        """Record a turn in the life of this process's audit. What cannot be written is counted, as any record is."""
+        record = events.turned(kind, self._origin.policy_hash, settings_hash or self._origin.settings_hash)
+        try:
+            self.append(record)
+        except JournalError:
+            return  # counted and said, or queued
+
+    def adopt(self) -> None:
+        """Answer for what dead processes left in the directory. Raises OSError. Not for a call's path."""
+        found = adopt(
+            self.directory, self._disk, self._ledger, self._append_adopted, self._durable, self._stream_id, self._say
+        )
+        if found.processes:
+            self._say(
+                f"{found.processes} dead processes were found in {self.directory}: "
+                f"{found.calls} calls were recorded as abandoned, {found.segments} segments adopted"
+            )
 
     def close(self) -> None:
         """End the stream well: last record, sync, file closed. Later records open a new segment."""
+        self._closing = True  # for good: what dead processes left is for those who go on
         # A committer that was stopped runs no more; whoever appends from now on wakes the new one.
-        committer, self._committer = self._committer, Committer(self._tick, self._interval)
+        committer, self._committer = self._committer, Committer(self._tick, self._options.fsync_interval)
         committer.stop(_CLOSE_SECONDS)
         try:
-            gap = self._lock.hold(_CLOSE_SECONDS, self._close)
+            if self._stuck():
+                raise Busy
+            self._lock.hold(_CLOSE_SECONDS, self._end)
         except (Busy, Reentered):
-            self._say("the journal was busy at exit; its last segment has no end record")
+            self._say(
+                "the journal was busy at exit; its last segment has no end record, and whoever starts next adopts it"
+            )
+            self._serve_waiting()
             return
+        settled = self._upkeep.finish(_CLOSE_SECONDS)
+        if not settled:
+            self._say("the journal was not ended well; whoever starts next in its directory adopts what it left")
+        self._serve_waiting()
+        self._marker.close(settled)
+        gap = self._losses.gap
         if gap is not None and gap.count:
             # Only memory knows it, and that ends here.
             self._say(f"{gap.count} audit records were lost and no gap record could be written: {self.last_error}")
 
+    def _serve_waiting(self) -> None:
+        """Those who asked the committer that was stopped, and were not served by the end, ask the new one."""
+        if self._commits.wanted:
+            self._committer.request()
+
     def after_fork_in_child(self) -> None:
-        """Forget the parent's segment (its lock lives on in inherited descriptors) and start anew at the next record."""
-        syncing, self._syncing = self._syncing, None
-        self._lock = OwnedLock()
-        self._losses = Losses(self.directory, self._say)
-        self._missed = deque()
-        self._deferred = deque()
-        self._committer = Committer(self._tick, self._interval)
-        self._stream.after_fork_in_child()
-        if syncing is not None:
-            os.close(syncing)
+        """Leave the parent's files to the parent and start anew at the next record.
+
+        Closing our copies of its descriptors gives none of its locks back: a lock is let go with the last copy.
+        """
+        self._commits.forked()
+        self._keeper.let_go()
+        self._retired.close()
+        self._preparer.close()
+        self._marker.after_fork_in_child()
+        self._bounds.after_fork_in_child()
+        self._build()
+
+    def _queue(self, appended: Appended) -> None:
+        keeper = self._keeper
+        if len(keeper.queued) < MAX_QUEUED:
+            keeper.queued.append(appended)
+            return
+        # The gap is counted under the lock; this waits (a deque's append is atomic) for whoever gets it next.
+        keeper.missed.append(time.time_ns())
+        if appended.slot is not None:
+            self._marker.clear(appended.slot)
+        raise JournalError(f"the disk hangs and {MAX_QUEUED} records wait for it already")
+
+    def _stuck(self) -> bool:
+        """Whether a write or a sync has been in the kernel for so long that another would hang behind it."""
+        writing, syncing = self._keeper.writing_since, self._upkeep.syncing_since
+        if writing is None and syncing is None:
+            return False
+        since = min(time_ for time_ in (writing, syncing) if time_ is not None)
+        return time.monotonic() - since > self._options.deadline / 2
 
     # --- with the lock held ----------------------------------------------------------------------------------------
 
     def _open_ahead(self) -> None:
-        if self._stream.current is None:
+        try:
+            self._keeper.ready()
+        except Exception as error:
+            self._losses.failed(error, lost=0)
+
+    def _end(self) -> None:
+        keeper = self._keeper
+        try:
+            keeper.count_missed()
+            keeper.write_queued()
+            keeper.tampered()
+            keeper.close_gap(last=True)
+        except Exception as error:
+            self._losses.failed(error, lost=0)
+        for _ in range(2):  # the current one, and one that was prepared to follow it
             try:
-                self._open()
+                keeper.end()
             except Exception as error:
                 self._losses.failed(error, lost=0)
+            keeper.current, keeper.next = keeper.next, None
 
-    def _append(self, encoded: Encoded | Exception) -> Ticket:
-        try:
-            return self._keep(encoded)
-        finally:
-            self._write_deferred()
-
-    def _keep(self, encoded: Encoded | Exception) -> Ticket:
-        """Write a record, or count it and raise JournalError."""
-        try:
-            if isinstance(encoded, Exception):
-                raise encoded
-            self._count_missed()
-            if self._stream.current is None:
-                self._open()
-            gap = self._losses.gap
-            if gap is not None:
-                self._write_gap(gap)
-            ticket = self._stream.write(encoded)
-            self.counters.records += 1
-        except Exception as error:
-            # A segment that could not even be opened is the journal's failure, not this record's.
-            of_the_journal = encoded is not error and self._stream.current is None
-            if isinstance(error, _REFUSED) and not of_the_journal:
-                self._losses.refused(error)
-            else:
-                self._losses.failed(error, lost=1)
-            raise JournalError(describe(error)) from error
-        try:
-            if gap is not None:
-                # Not before: on a disk that is nearly full a gap record still fits where a call's does not.
-                self._losses.end(gap)
-            self._settle()
-        except Exception as error:
-            # The record is written; what failed is its sync or the end of its segment: no later record may follow it.
-            self._stream.drop()
-            self._losses.failed(error, lost=0)
-        return ticket
-
-    def _write_deferred(self) -> None:
-        """Write what a finaliser appended on this thread while it held the lock (or what an interrupt left of that)."""
-        while self._deferred:
-            encoded, before = self._deferred.popleft(), self.counters.records
-            try:
-                self._keep(encoded)
-            except JournalError:
-                continue  # counted
-            except BaseException:
-                if self.counters.records == before:
-                    self._deferred.appendleft(encoded)
-                raise
-
-    def _close(self) -> Gap | None:
-        try:
-            self._count_missed()
-            self._write_deferred()
-            self._gone()
-            if self._losses.gap is not None:
-                self._close_gap()
-            self._end_segment()
-        except Exception as error:
-            self._losses.failed(error, lost=0)
-        return self._losses.gap
-
-    def _open(self) -> None:
-        self._stream.open()
-        self.counters.segments += 1
-
-    def _end_segment(self) -> None:
-        if not self._gone():
-            self._stream.end()
-
-    def _gone(self) -> bool:
-        """Whether the segment's file was found missing just now; what was deleted with it is counted."""
-        found = self._stream.gone()
-        if found is not None:
-            self._losses.failed(OSError(found[1]), lost=found[0])
-        return found is not None
-
-    def _count_missed(self) -> None:
-        """Put into the gap what calls that waited in vain for the lock left in ``_missed``."""
-        while self._missed:
-            since = self._missed.popleft()
-            self._losses.failed(OSError(f"the journal was busy for {_LOCK_SECONDS:g} s"), lost=1, since=since)
-
-    def _settle(self) -> None:
-        current = self._stream.current
-        if current is not None and self._fsync == "always":
-            current.sync()
-        if current is not None and current.size >= self._segment_bytes:
-            self._end_segment()
-
-    def _close_gap(self) -> None:
-        gap = self._losses.gap
-        assert gap is not None
-        if self._stream.current is None:
-            self._open()
-        self._write_gap(gap)
-        self._losses.end(gap)
-
-    def _write_gap(self, gap: Gap) -> None:
-        self._stream.write(encode(events.gap(gap.count, gap.reason, gap.since, gap.until)))
-        self._losses.written(gap)
-
-    # --- the journal's thread --------------------------------------------------------------------------------------
+    # --- the journal's thread, and that of adoption ----------------------------------------------------------------
 
     def _tick(self) -> bool:
-        again = self._commit()
+        again = self._upkeep.tick()
+        if self._options.adopts and self._adopter is None and self._keeper.current is not None:
+            # A thread of its own: reading what a dead process left may take long, and syncs must go on.
+            self._adopter = threading.Thread(target=self._adopt_once, name="mcp-audit-adopt", daemon=True)
+            self._adopter.start()
         self.after_tick()
         return again
 
-    def _commit(self) -> bool:
-        """Sync what was written, notice a deleted file, end a gap. True while the journal fails."""
+    def _adopt_once(self) -> None:
         try:
-            current = self._lock.hold(self._interval, self._begin_sync)
-        except (Busy, Reentered):
-            return True
-        descriptor = self._syncing
-        if current is None or descriptor is None:
-            return self._losses.gap is not None
-        after, last = current.synced, current.count
-        try:
-            # Outside the lock: a slow disk must not stop a call. The duplicate stays valid if the segment is closed.
-            platform.sync_data(descriptor)
-            current.synced = max(current.synced, last)
-        except OSError as error:
-            failure = current.unsynced(error, after, last)
-            self._lock.hold(-1, lambda: self._sync_failed(current, failure))
-            return True
-        finally:
-            self._syncing = None
-            os.close(descriptor)
-        return False
-
-    def _begin_sync(self) -> segment.Segment | None:
-        """With the lock held: what must be done at every tick, and the segment to sync now through ``_syncing``."""
-        try:
-            self._count_missed()
-            self._write_deferred()
-            self._gone()
-            if self._losses.gap is not None:
-                self._close_gap()
-            current = self._stream.current
-            if current is not None and self._fsync == "interval":
-                # Kept in sight, because a fork must close it: it shares the segment's lock.
-                self._syncing = os.dup(current.descriptor)
-            return current
+            self.adopt()
         except Exception as error:
-            self._losses.failed(error, lost=0)
-            return None
+            if not self._closing:
+                self._say(f"what dead processes left in {self.directory} could not be adopted: {describe(error)}")
 
-    def _sync_failed(self, synced: segment.Segment, failure: OSError) -> None:
-        # A segment that was rotated in meanwhile is another file, and sound.
-        if self._stream.current is synced:
-            self._stream.drop()
-        self._losses.failed(failure, lost=0)
+    def _append_adopted(self, record: AuditRecord) -> None:
+        if self._closing:
+            raise JournalError("the journal is closing; what is not adopted yet is left to the next process")
+        self._adopted = self.append(record)
+
+    def _durable(self) -> None:
+        if self._adopted is not None:
+            self._adopted.wait(None)
+
+    def _stream_id(self) -> str:
+        current = self._keeper.current
+        return "" if current is None else current.segment.stream_id
 
 
 def _nothing() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ if sys.platform == "win32":  # pragma: no cover
 
     def try_lock(descriptor: int) -> bool:
         return True
+
+    def unlock(descriptor: int) -> None:
+        return None
 
     def sync_data(descriptor: int) -> None:
         os.fsync(descriptor)
@@ -37,6 +41,10 @@ else:
             return False
         return True
 
+    def unlock(descriptor: int) -> None:
+        """Give the file's flock back, whoever else has a copy of the descriptor (a child that was forked meanwhile)."""
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
     def sync_data(descriptor: int) -> None:
         """Return when what was written is on the disk."""
         full = getattr(fcntl, "F_FULLFSYNC", None)
@@ -52,6 +60,20 @@ else:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+if hasattr(os, "pwrite"):
+
+    def write_at(descriptor: int, data: bytes, offset: int) -> int:
+        """Write into the middle of a file, whose position no other thread then depends on."""
+        return os.pwrite(descriptor, data, offset)
+else:  # pragma: no cover - Windows
+    _POSITION = threading.Lock()
+
+    def write_at(descriptor: int, data: bytes, offset: int) -> int:
+        with _POSITION:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return os.write(descriptor, data)
 
 
 def boot_id() -> str:

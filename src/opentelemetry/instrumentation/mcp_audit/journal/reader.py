@@ -15,11 +15,12 @@ import time
 from calendar import timegm
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from typing import Final
 
+from opentelemetry.instrumentation.mcp_audit.integrity.files import journal_directories, segment_files
 from opentelemetry.instrumentation.mcp_audit.integrity.lines import lines, parsed, records
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import MAX_LINE_BYTES, Problem, StoredRecord
-from opentelemetry.instrumentation.mcp_audit.integrity.verify import journal_directories, segment_files
 
 Item = StoredRecord | Problem
 
@@ -29,6 +30,7 @@ _NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-\d+-.+\.jsonl")
 _WINDOW: Final = 256
 _BLOCK: Final = 64 * 1024
 _CHUNK: Final = 1024 * 1024
+_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,21 +182,25 @@ class Follower:
 
     def __init__(self, paths: Sequence[str], from_start: bool = False) -> None:
         self._paths = list(paths)
-        self._known: dict[tuple[int, int], tuple[int, int]] = {}
+        # By name and inode: an inode number comes again as soon as a file is pruned, a segment's name never.
+        self._known: dict[tuple[str, int], tuple[int, int]] = {}
         self._said: set[str] = set()
         if not from_start:
             for file in find(self._paths).files:
                 self._skip(file)
 
     def poll(self) -> Iterator[Item]:
-        """What has come since the last poll, file by file."""
+        """What has come since the last poll."""
         journal = find(self._paths)
         for problem in journal.problems:
             if problem.file not in self._said:
                 self._said.add(problem.file)
                 yield problem
-        for file in journal.files:
-            yield from self._grown(file)
+        # In order of time also where several grew (a rotation, several processes); a few at once, each is an open file.
+        for start in range(0, len(journal.files), _AT_ONCE):
+            grown = (_nearly_sorted(self._grown(file)) for file in journal.files[start : start + _AT_ONCE])
+            for _, item in merge(*grown, key=_when):
+                yield item
 
     def follow(self, seconds: float = 0.2, sleep: Callable[[float], None] = time.sleep) -> Iterator[Item]:
         """Poll for ever, every ``seconds``; ends only with an exception out of ``sleep``."""
@@ -214,7 +220,7 @@ class Follower:
                     if ends:
                         number, offset = number + ends, position + chunk.rfind(b"\n") + 1
                     position += len(chunk)
-                self._known[status.st_dev, status.st_ino] = (offset, number)
+                self._known[file, status.st_ino] = (offset, number)
         except (OSError, ValueError):
             return  # it is met again, and told, by the first poll
 
@@ -222,11 +228,11 @@ class Follower:
         try:
             # Most files are at rest: one stat each tells.
             status = os.stat(file)
-            if self._known.get((status.st_dev, status.st_ino), (0, 1))[0] == status.st_size:
+            if self._known.get((file, status.st_ino), (0, 1))[0] == status.st_size:
                 return
             with open(file, "rb") as opened:
                 status = os.fstat(opened.fileno())
-                key = (status.st_dev, status.st_ino)
+                key = (file, status.st_ino)
                 offset, number = self._known.get(key, (0, 1))
                 if status.st_size < offset:
                     yield Problem(file, 0, status.st_size, "the file became shorter while it was followed")
@@ -241,10 +247,16 @@ class Follower:
                         yield Problem(file, line.number, line.offset, f"a line of {line.length} bytes")
                     else:
                         yield from parsed(line.data, file, line.number, line.offset)
+        except FileNotFoundError:
+            return  # pruned since it was listed; that a path which was named is not there is told by the listing
         except (OSError, ValueError) as error:
             if file not in self._said:
                 self._said.add(file)
                 yield _unreadable(file, error)
+
+
+def _when(entry: tuple[int, Item]) -> int:
+    return entry[0]
 
 
 def _modified(file: str) -> int:

@@ -3,33 +3,51 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from . import platform
+from .disk import Disk
+from .tail import read_at
+
+_BLOCK = 1 << 20
 
 
 class SegmentBroken(OSError):
     """A write failed and what it left could not be cut off again: nothing may be written after it."""
 
 
+class SyncFailed(OSError):
+    """What was written may not be on the disk, and asking again would prove nothing (the system may forget what it lost)."""
+
+
+class Tampered(NamedTuple):
+    """What somebody did to the file of a live segment: how many of its records are lost, and what to say."""
+
+    lost: int
+    what: str
+
+
 @dataclass(slots=True)
 class Segment:
     """An open segment. ``size`` is where the last whole line ends; ``count`` and ``head`` are its last number and hash.
 
-    ``synced`` is the last number that is surely on the disk.
+    ``synced`` is the last number that is surely on the disk. ``opened`` is monotonic time, in seconds.
     """
 
     path: Path
+    disk: Disk
     descriptor: int
     stream_id: str
     size: int = 0
     count: int = 0
     head: str | None = None
     synced: int = 0
+    opened: float = field(default_factory=time.monotonic)
 
     def write(self, line: bytes) -> None:
         """Append one line with one ``write(2)``.
@@ -38,9 +56,9 @@ class Segment:
         off again), or :class:`SegmentBroken` when not even that worked.
         """
         try:
-            written = os.write(self.descriptor, line)
+            written = self.disk.write(self.descriptor, line)
             if written != len(line):
-                raise OSError(f"only {written} of {len(line)} bytes could be written (is the disk full?)")
+                raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written (is the disk full?)")
         except OSError as error:
             try:
                 self.cut(self.size)
@@ -51,24 +69,36 @@ class Segment:
 
     def cut(self, size: int) -> None:
         """Take back everything behind ``size``, where a line must end."""
-        os.ftruncate(self.descriptor, size)
+        self.disk.truncate(self.descriptor, size)
         self.size = size
 
-    def sync(self) -> None:
-        """Put it on the disk. Raises OSError as :meth:`unsynced` words it."""
+    def sync(self) -> int:
+        """Put on the disk what is written by now; the last number that this covers. Raises SyncFailed.
+
+        Another thread may write meanwhile: what it writes is not covered. The caller sees to it that nobody closes the
+        descriptor.
+        """
+        last = self.count
         try:
-            platform.sync_data(self.descriptor)
+            self.disk.sync(self.descriptor)
         except OSError as error:
-            raise self.unsynced(error, self.synced, self.count) from error
-        self.synced = self.count
+            raise SyncFailed(
+                f"fsync: {error}: {self.path.name} may lack its numbers {self.synced + 1} to {last} on the disk"
+            ) from error
+        self.synced = max(self.synced, last)
+        return last
 
-    def unsynced(self, error: OSError, after: int, last: int) -> OSError:
-        """What to say of numbers (``after`` excluded, ``last`` included) that a sync failed to put on the disk."""
-        return OSError(f"fsync: {error}: {self.path.name} may lack its numbers {after + 1} to {last} on the disk")
-
-    def whereabouts(self) -> Literal["there", "deleted", "moved"]:
-        """Whether the file still stands under its name. What is written to a deleted one, nobody will read."""
+    def tampered(self) -> Tampered | None:
+        """Whether the file is no longer what we wrote, under its name. What is written to a deleted one, nobody reads."""
         ours = os.fstat(self.descriptor)
+        where = self._whereabouts(ours)
+        if where == "there" and ours.st_size < self.size:
+            return Tampered(self.count - self._lines(ours.st_size), f"cut to {ours.st_size} bytes")
+        if where == "there":
+            return None
+        return Tampered(self.count if where == "deleted" else 0, "deleted" if where == "deleted" else "moved away")
+
+    def _whereabouts(self, ours: os.stat_result) -> Literal["there", "deleted", "moved"]:
         if ours.st_nlink == 0:
             return "deleted"
         try:
@@ -77,19 +107,29 @@ class Segment:
             return "moved"
         return "there" if os.path.samestat(ours, named) else "moved"
 
+    def _lines(self, size: int) -> int:
+        found = 0
+        for at in range(0, size, _BLOCK):
+            found += read_at(self.descriptor, min(_BLOCK, size - at), at).count(b"\n")
+        return found
+
+    def release(self) -> None:
+        """Nobody writes here any more: give the lock back, whoever else has a copy of the descriptor, and close the file."""
+        platform.unlock(self.descriptor)
+        self.close()
+
     def close(self) -> None:
-        os.close(self.descriptor)
+        """Close this process's descriptor. In a forked child the lock stays with the parent."""
+        self.disk.close(self.descriptor)
 
 
-def create(directory: Path, stream_id: str) -> Segment:
+def create(directory: Path, stream_id: str, disk: Disk) -> Segment:
     """Make a new segment file (0600) in ``directory`` and lock it. The name tells when, who and which stream."""
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = directory / f"{now}-{os.getpid()}-{stream_id}.jsonl"
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-    flags |= getattr(os, "O_BINARY", 0)  # Windows would write two bytes for a line's end
-    descriptor = os.open(path, flags, 0o600)
-    if not platform.try_lock(descriptor):
-        # Left to whoever took it: only a repair does, which finds nothing in it.
-        os.close(descriptor)
+    descriptor = disk.create(path, append=True)
+    if not disk.lock(descriptor):
+        # Left to whoever took it: only an adopter does, which finds nothing in it.
+        disk.close(descriptor)
         raise OSError(f"{path} was locked by another process as soon as it was made")
-    return Segment(path, descriptor, stream_id)
+    return Segment(path, disk, descriptor, stream_id)

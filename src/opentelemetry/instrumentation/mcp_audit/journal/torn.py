@@ -1,83 +1,128 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Torn tails: what a process that died inside a write left behind its last whole line is set aside.
+"""How far a dead segment is whole, and what stands behind that, set aside.
 
-The bytes are kept in ``quarantine/`` and cut off the segment, so that what follows reads whole lines only. Only dead
-segments are touched: those whose flock can be taken. A live writer holds its own. Where there is no flock, nothing is
-touched: a live writer's half line would look the same.
+A process that was killed leaves whole lines and perhaps half of one. A power cut may leave holes as well: zeros, garbage,
+a record that is not there while a later one is; then the first hole ends the segment. What is cut off is kept in
+``quarantine/``. The caller holds the segment's lock: a live writer's half line would look the same.
 """
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from . import platform
+from opentelemetry.instrumentation.mcp_audit.integrity.lines import LineParser, lines
+from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
+from opentelemetry.instrumentation.mcp_audit.integrity.values import NotARecord
+from opentelemetry.instrumentation.mcp_audit.record.attributes import (
+    AUDIT_SEQUENCE_END,
+    AUDIT_SEQUENCE_STREAM_ID,
+    RECORD_HASH,
+)
+
+from .disk import Disk
+from .tail import cut, line_before, read_at
 
 _BLOCK: Final = 64 * 1024
-# Windows: bytes as they are, without line ends translated.
-_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def set_aside_torn_tails(directory: Path) -> Iterator[str]:
-    """Repair every dead segment of ``directory``; one sentence for each that was, and for each that could not be."""
-    if not platform.CAN_LOCK:
-        return
-    for path in sorted(directory.glob("*.jsonl")):
-        try:
-            sentence = _repair(directory, path)
-        except OSError as error:
-            sentence = f"{path.name}: its end could not be checked: {error}"
-        if sentence:
-            yield sentence
+class Whole(NamedTuple):
+    """The whole part of a segment: number and hash of its last record (0 and None: there is none), whether that one is the
+    ``end`` record, where the part ends and how long the file is, in bytes."""
+
+    number: int
+    head: str | None
+    ended: bool
+    end: int
+    size: int
 
 
-def _repair(directory: Path, path: Path) -> str | None:
-    if path.is_symlink() or not path.is_file():
+def whole_part(descriptor: int, same_boot: bool) -> Whole:
+    """How far the segment is whole. ``same_boot``: the system that it was written on has not gone down since."""
+    return _up_to_last_line(descriptor) if same_boot else _up_to_first_hole(descriptor)
+
+
+def set_aside(disk: Disk, descriptor: int, whole: Whole, directory: Path, name: str) -> tuple[int, Path | None]:
+    """Cut off what stands behind the whole part and keep it; everything is on the disk then. How many bytes that were, and
+    where they are if it was done just now.
+
+    Raises OSError. Done again after a crash in between, it comes to the same end and tells the same number.
+    """
+    if whole.end < whole.size:
+        return whole.size - whole.end, cut(disk, descriptor, whole.end, whole.size, directory, name)
+    disk.sync(descriptor)
+    # An adopter that died may have been here: half a copy of its is no longer than the whole one.
+    kept = (directory / "quarantine").glob(f"{name}.{whole.end}.*torn")
+    return max((path.lstat().st_size for path in kept), default=0), None
+
+
+def _up_to_last_line(descriptor: int) -> Whole:
+    size = os.fstat(descriptor).st_size
+    end = at = _end_of_last_line(descriptor, size)
+    parser = LineParser()
+    while at > 0:
+        line, at = line_before(descriptor, at)
+        record = _record(line[:-1], parser)
+        # A whole line that is no record is nobody's crash: it stays where it is, for verify to find.
+        if record is not None and record.number is not None:
+            return Whole(record.number, _hash(record), _ends(record), end, size)
+    return Whole(0, None, False, end, size)
+
+
+def _up_to_first_hole(descriptor: int) -> Whole:
+    size = os.fstat(descriptor).st_size
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    parser = LineParser()
+    whole, stream = Whole(0, None, False, 0, size), None
+    with io.FileIO(descriptor, closefd=False) as file:
+        for line in lines(file):
+            record = _record(line.data, parser) if line.ended and line.data is not None else None
+            # A whole line of another stream: a block of a file that was there before.
+            if record is None or record.number is None or (stream is not None and _stream(record) != stream):
+                break
+            # A number that comes again is no hole but somebody's work, and stays for verify to find.
+            if record.number > whole.number + 1:
+                break
+            stream = _stream(record)
+            end = line.offset + line.length + 1
+            if record.number == whole.number + 1:
+                whole = Whole(record.number, _hash(record), _ends(record), end, size)
+            else:
+                whole = whole._replace(end=end)
+    return whole
+
+
+def _record(data: bytes | None, parser: LineParser) -> StoredRecord | None:
+    if data is None:
         return None
-    descriptor = os.open(path, os.O_RDWR | _FLAGS)
     try:
-        size = os.fstat(descriptor).st_size
-        if size == 0 or _read(descriptor, 1, size - 1) == b"\n" or not platform.try_lock(descriptor):
-            return None
-        size = os.fstat(descriptor).st_size
-        end = _end_of_last_line(descriptor, size)
-        if end == size:
-            return None
-        quarantine = directory / "quarantine"
-        quarantine.mkdir(mode=0o700, exist_ok=True)
-        kept = quarantine / f"{path.name}.{end}.torn"
-        _copy(descriptor, end, size, kept)
-        os.ftruncate(descriptor, end)
-        platform.sync_data(descriptor)
-        return f"{path.name}: {size - end} bytes behind the last whole record set aside in {kept}"
-    finally:
-        os.close(descriptor)
+        found = parser.parse(data)
+    except NotARecord:
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def _hash(record: StoredRecord) -> str | None:
+    value = record.attributes.get(RECORD_HASH)
+    return value if isinstance(value, str) else None
+
+
+def _ends(record: StoredRecord) -> bool:
+    return record.attributes.get(AUDIT_SEQUENCE_END) is True
+
+
+def _stream(record: StoredRecord) -> object:
+    return record.attributes.get(AUDIT_SEQUENCE_STREAM_ID)
 
 
 def _end_of_last_line(descriptor: int, size: int) -> int:
     position = size
     while position > 0:
         start = max(0, position - _BLOCK)
-        found = _read(descriptor, position - start, start).rfind(b"\n")
+        found = read_at(descriptor, position - start, start).rfind(b"\n")
         if found >= 0:
             return start + found + 1
         position = start
     return 0
-
-
-def _copy(descriptor: int, start: int, end: int, target: Path) -> None:
-    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
-    try:
-        while start < end:
-            start += os.write(out, _read(descriptor, min(_BLOCK, end - start), start))
-        platform.sync_data(out)
-    finally:
-        os.close(out)
-
-
-def _read(descriptor: int, count: int, start: int) -> bytes:
-    """Like ``os.pread``, which not every system has; nobody else uses the descriptor's position."""
-    os.lseek(descriptor, start, os.SEEK_SET)
-    return os.read(descriptor, count)
