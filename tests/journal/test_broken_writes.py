@@ -136,17 +136,14 @@ def test_a_full_disk_then_room_again(small_disk: Path) -> None:
         except JournalError:
             lost += 1
     assert kept > 0 and lost > 0 and trail.counters.lost == lost
-    assert "No space left on device" in said[0] or "is the disk full?" in said[0]
-    assert (small_disk / "reserve").stat().st_size == 0, "given back, so that the gap could be told"
+    assert len(said) == 1 and ("No space left on device" in said[0] or "is the disk full?" in said[0])
+    assert (small_disk / "reserve").stat().st_size == 256 * 1024, "not for records, but for the ledger and the end"
     filler.unlink()
     trail.append(record("two", size=2000))
     trail.close()
     (path,) = segments(small_disk)
-    names = kinds(read(path))
-    assert [name for name in names if not name.startswith("gap")] == ["opened", "one", *["try"] * kept, "two", "closed"]
-    assert sum(int(name[4:]) for name in names if name.startswith("gap")) == lost
-    # Where the reserve let records through for a while, each episode was begun and ended with one sentence.
-    assert ["BEING LOST" in sentence for sentence in said] == [True, False] * (len(said) // 2)
+    assert kinds(read(path)) == ["opened", "one", *["try"] * kept, f"gap {lost}", "two", "closed"]
+    assert len(said) == 2
     assert verify_paths([small_disk]).exit_code() == 0
 
 

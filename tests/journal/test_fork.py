@@ -102,7 +102,7 @@ def test_a_child_does_not_keep_its_dead_parents_file_locked(tmp_path: Path) -> N
     parents, _own = segments(tmp_path)
     kept = next((tmp_path / "quarantine").iterdir())
     assert said == [
-        f"{parents.name}: 4 bytes behind its last whole record set aside in quarantine/",
+        f"{parents.name}: 4 bytes behind its last whole record set aside in {kept}",
         f"1 dead processes were found in {tmp_path}: 0 calls were recorded as abandoned, 1 segments adopted",
     ]
     assert kept.read_bytes() == b"torn"

@@ -48,8 +48,8 @@ def test_whatever_happens_in_whatever_order_every_record_is_kept_or_counted(step
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         disk = FaultyDisk(_Unsynced())
-        # The interval is long, so that only the ticks below run: everything happens in this thread.
-        trail = journal(directory, fsync_interval=60, segment_bytes=6000, adopts=False, disk=disk)
+        # The interval is long, so that only the ticks below run, in this thread; each begins the next segment.
+        trail = journal(directory, fsync_interval=60, segment_seconds=0.0, adopts=False, disk=disk)
         kept: list[str] = []
         lost = 0
         for number, step in enumerate(steps):
