@@ -23,9 +23,10 @@ from ._words import age, size
 
 _DAY: Final = 86_400.0
 # What was written in less time than this says nothing about a day.
-_LEAST_SECONDS: Final = 600.0
+_LEAST_SECONDS: Final = 3600.0
 _MIB: Final = 1024 * 1024
 _WARN_AT: Final = 0.8
+_HALF: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -94,7 +95,8 @@ def room_checks(directory: str, found: Room, live: bool) -> Iterator[Check]:
     if found.used >= limit and not found.may_go:
         light = "red"
     elif found.days is not None and found.days < 1:
-        light = "yellow" if found.may_go else "red"
+        # A busy first hour of an empty journal is no emergency yet.
+        light = "yellow" if found.may_go or (share < _HALF and not _disk_first(found)) else "red"
     elif (share >= _WARN_AT and not found.may_go) or (found.days is not None and found.days < 7):
         light = "yellow"
     yield Check(
@@ -108,7 +110,7 @@ def room_checks(directory: str, found: Room, live: bool) -> Iterator[Check]:
     yield from _inodes(directory, found)
     if found.reserve == "there":
         yield Check("room", "green", f"{directory}: the reserve for the last words on a full disk is there")
-    elif live or found.reserve not in ("absent",):
+    elif live or found.reserve != "absent":
         yield Check(
             "room",
             "yellow",
@@ -133,10 +135,13 @@ def _forecast(found: Room) -> str:
         return "nothing written in the last 24 h by which to foresee when it is full"
     if found.days <= 0:
         return "it is full"
-    disk = found.free is not None and found.free < found.max_bytes - RESERVE_BYTES - found.used
-    what = "the disk is full" if disk else "full"
+    what = "the disk is full" if _disk_first(found) else "full"
     left = "years" if found.days > 3650 else age(found.days * _DAY)
     return f"at the rate of the last 24 h ({size(found.day)} a day) {what} in about {left}"
+
+
+def _disk_first(found: Room) -> bool:
+    return found.free is not None and found.free < found.max_bytes - RESERVE_BYTES - found.used
 
 
 def _when_full(found: Room) -> str:
