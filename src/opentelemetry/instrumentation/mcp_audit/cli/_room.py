@@ -136,8 +136,8 @@ def _forecast(found: Room) -> str:
     if found.days <= 0:
         return "it is full"
     what = "the disk is full" if _disk_first(found) else "full"
-    left = "years" if found.days > 3650 else age(found.days * _DAY)
-    return f"at the rate of the last 24 h ({size(found.day)} a day) {what} in about {left}"
+    left = "in more than ten years" if found.days > 3650 else f"in about {age(found.days * _DAY)}"
+    return f"at the rate of the last 24 h ({size(found.day)} a day) {what} {left}"
 
 
 def _disk_first(found: Room) -> bool:

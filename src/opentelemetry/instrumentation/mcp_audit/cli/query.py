@@ -31,7 +31,7 @@ Lines that are no records are named on stderr, with file and line, and passed ov
 @click.option("--json", "as_json", is_flag=True, help="One flat JSON object a line.")
 @paths_argument
 def command(selection: Selection, limit: int | None, form: str, as_json: bool, paths: tuple[str, ...]) -> None:
-    """Find records, oldest first.
+    """Find records, oldest first (one of a call that outlived its process stands where it was told).
 
     Filters are joined by AND. GLOBs know * ? [abc]. PATH is a segment file, a journal directory or a directory of
     these.

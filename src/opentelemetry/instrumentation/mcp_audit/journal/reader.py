@@ -186,7 +186,7 @@ class Follower:
         self._known: dict[tuple[str, int], tuple[int, int]] = {}
         self._said: set[str] = set()
         if not from_start:
-            for file in find(self._paths).files:
+            for file in reversed(find(self._paths).files):  # newest first, as in _sizes
                 self._skip(file)
 
     def poll(self) -> Iterator[Item]:
@@ -196,10 +196,11 @@ class Follower:
             if problem.file not in self._said:
                 self._said.add(problem.file)
                 yield problem
+        grown = list(self._sizes(journal.files))
         # In order of time also where several grew (a rotation, several processes); a few at once, each is an open file.
-        for start in range(0, len(journal.files), _AT_ONCE):
-            grown = (_nearly_sorted(self._grown(file)) for file in journal.files[start : start + _AT_ONCE])
-            for _, item in merge(*grown, key=_when):
+        for start in range(0, len(grown), _AT_ONCE):
+            sources = (_nearly_sorted(self._grown(file, end)) for file, end in grown[start : start + _AT_ONCE])
+            for _, item in merge(*sources, key=_when):
                 yield item
 
     def follow(self, seconds: float = 0.2, sleep: Callable[[float], None] = time.sleep) -> Iterator[Item]:
@@ -224,12 +225,27 @@ class Follower:
         except (OSError, ValueError):
             return  # it is met again, and told, by the first poll
 
-    def _grown(self, file: str) -> Iterator[Item]:
+    def _sizes(self, files: Sequence[str]) -> Iterator[tuple[str, int]]:
+        """The files that are not as they were, oldest first, each with how far it is to be read now.
+
+        They are asked newest first: what a process wrote into a segment before the newer one began is then seen no later
+        than what it wrote into that.
+        """
+        found: list[tuple[str, int]] = []
+        for file in reversed(files):
+            try:
+                status = os.stat(file)  # most files are at rest: this tells
+            except FileNotFoundError:
+                continue  # pruned since it was listed; that a path which was named is not there is told by the listing
+            except OSError:
+                found.append((file, 0))  # opening it tells why
+                continue
+            if self._known.get((file, status.st_ino), (0, 1))[0] != status.st_size:
+                found.append((file, status.st_size))
+        return reversed(found)
+
+    def _grown(self, file: str, end: int) -> Iterator[Item]:
         try:
-            # Most files are at rest: one stat each tells.
-            status = os.stat(file)
-            if self._known.get((file, status.st_ino), (0, 1))[0] == status.st_size:
-                return
             with open(file, "rb") as opened:
                 status = os.fstat(opened.fileno())
                 key = (file, status.st_ino)
@@ -240,7 +256,7 @@ class Follower:
                     return
                 opened.seek(offset)
                 for line in lines(opened, number, offset):
-                    if not line.ended:
+                    if not line.ended or line.offset + line.length >= end:
                         break
                     self._known[key] = (line.offset + line.length + 1, line.number + 1)
                     if line.data is None:
