@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+_HELPERS = str(Path(__file__).parent / "helpers")
+if _HELPERS not in sys.path:
+    sys.path.insert(0, _HELPERS)
+from journals import read, segments  # noqa: E402
+
 SERVE = """
 import asyncio
 from mcp import Client
@@ -183,6 +188,43 @@ print([(entry.record.attributes["audit.actor.id"], entry.record.attributes["mcp_
     assert done.stdout == "3\n3\n3\n3\n[('x', 'metadata', None)]\n", done.stderr
     # Before the kwargs, with them, (uninstrumented: nothing), and anew: three streams, each ended well.
     assert events(tmp_path) == stream("reconfigured") + stream("uninstrumented") + WELL
+
+
+def test_each_turn_names_the_policy_and_the_settings_from_there_on(tmp_path: Path) -> None:
+    code = """
+from opentelemetry.instrumentation import mcp_audit
+mcp_audit.McpAuditInstrumentor().instrument()
+""" + SERVE.replace(
+        "asyncio.run(main())",
+        """
+asyncio.run(main())
+mcp_audit.McpAuditInstrumentor().instrument(level="metadata")
+asyncio.run(main())
+mcp_audit.McpAuditInstrumentor().uninstrument()
+mcp_audit.McpAuditInstrumentor().instrument()
+asyncio.run(main())
+""",
+    )
+    done = run(code, tmp_path, auto=False)
+    assert done.stdout == "3\n3\n3\n", done.stderr
+    assert events(tmp_path) == stream("reconfigured") + stream("uninstrumented") + WELL
+    streams = [[item["facts"] for item in read(path)] for path in segments(tmp_path)]
+    assert [[facts["audit.action"] for facts in found] for found in streams] == [
+        ["START", "START", "EXECUTE", turn, "STOP"] for turn in ("UPDATE", "STOP", "STOP")
+    ]
+    opened, instrumented, _call, turned, _closed = (list(facts) for facts in zip(*streams, strict=True))
+    pids = {facts["mcp_audit.process.pid"] for facts in (*opened, *instrumented, *turned)}
+    assert len(pids) == 1
+    policies = [facts["mcp_audit.policy.hash"] for facts in opened]
+    settings = [facts["mcp_audit.settings.hash"] for facts in opened]
+    assert [facts["mcp_audit.policy.hash"] for facts in instrumented] == policies
+    assert [facts["mcp_audit.settings.hash"] for facts in instrumented] == settings
+    assert [len(hashed) for hashed in (*policies, *settings)] == [64] * 6
+    # The second has another level; uninstrumenting forgets it.
+    assert policies[0] == policies[2] != policies[1] and settings[0] == settings[2] != settings[1]
+    # A stream that is ended by a change of settings tells which follow; one that is ended for good, its own.
+    assert [facts["mcp_audit.settings.hash"] for facts in turned] == [settings[1], settings[1], settings[2]]
+    assert [facts["mcp_audit.policy.hash"] for facts in turned] == policies
 
 
 def test_a_later_call_says_only_what_it_changes(tmp_path: Path) -> None:

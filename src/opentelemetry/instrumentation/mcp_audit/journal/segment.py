@@ -128,7 +128,14 @@ def create(directory: Path, stream_id: str, disk: Disk) -> Segment:
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = directory / f"{now}-{os.getpid()}-{stream_id}.jsonl"
     descriptor = disk.create(path, append=True)
-    if not disk.lock(descriptor):
+    try:
+        locked = disk.lock(descriptor)
+    except BaseException:
+        # A file system without locks: each try would leave an open file and an empty segment behind.
+        disk.close(descriptor)
+        disk.unlink(path)
+        raise
+    if not locked:
         # Left to whoever took it: only an adopter does, which finds nothing in it.
         disk.close(descriptor)
         raise OSError(f"{path} was locked by another process as soon as it was made")
