@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import queue
 import sys
 import threading
 import time
@@ -172,9 +171,16 @@ def test_many_threads_that_notify_at_once_start_one() -> None:
     committer.stop(5)
 
 
-def test_it_is_woken_through_a_queue_whose_put_is_reentrant_by_contract() -> None:
-    """A finaliser may notify inside this thread's own wait; an Event's lock would then wait for its own thread."""
-    assert isinstance(Committer(_Ticks(), 0.001)._wake, queue.SimpleQueue)
+def test_the_bell_may_be_rung_at_any_moment_and_rings_until_it_is_heard() -> None:
+    """A finaliser may ring inside the listener's own wait; an Event's lock would then wait for its own thread."""
+    bell = Committer(_Ticks(), 0.001)._bell
+    assert bell.heard(0) is False
+    bell.ring()
+    bell.ring()
+    assert bell.heard(None) is True
+    assert bell.heard(0) is False and bell.heard(0.001) is False and bell.heard(-1) is False
+    threading.Timer(0.01, bell.ring).start()
+    assert bell.heard(10) is True
 
 
 def test_a_request_does_not_wait_for_the_interval() -> None:
@@ -188,7 +194,7 @@ def test_a_request_does_not_wait_for_the_interval() -> None:
     # In the middle of an interval that a notice began: it is cut short.
     thread = committer._thread
     committer.notify()
-    until(lambda: committer._wake.empty())
+    until(committer._bell._silence.locked)
     assert committer.request() is True
     until(lambda: ticks.count == 3)
     assert committer._thread is thread
@@ -219,7 +225,6 @@ def test_what_is_asked_for_while_a_tick_runs_shares_the_next_one() -> None:
     # Were there another one, this would wait for it in vain.
     committer.stop(5)
     assert count[0] == 2
-    assert committer._wake.empty() or committer._wake.qsize() == 1, "at most what stop() put"
 
 
 def test_every_request_is_followed_by_a_tick_that_begins_after_it() -> None:

@@ -8,7 +8,7 @@ reports work left over (a journal that fails) it is run again every second.
 
 from __future__ import annotations
 
-import queue
+import contextlib
 import sys
 import threading
 import time
@@ -21,15 +21,36 @@ _RETRY_SECONDS: Final = 1.0
 _START_SECONDS: Final = 1.0
 
 
+class _Bell:
+    """Rung by any thread, finaliser or signal handler, heard by one thread; rings that nobody heard yet are one.
+
+    A bare lock, taken by who listens and released by who rings, each in one step of the interpreter. Not an Event, whose
+    own lock is not re-entrant, and no SimpleQueue: before Python 3.11 its ``get`` with a timeout may wait for ever when
+    the time is up before it begins to wait.
+    """
+
+    __slots__ = ("_silence",)
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._silence.release()
+
+    def heard(self, seconds: float | None) -> bool:
+        """Whether it rang within so many seconds (None: as long as it takes)."""
+        return self._silence.acquire(timeout=-1 if seconds is None else max(0.0, seconds))
+
+
 class Committer:
     """Runs ``tick`` in one daemon thread. ``tick`` returns True when it must run again although nothing new came."""
 
     def __init__(self, tick: Callable[[], bool], interval_seconds: float) -> None:
         self._tick = tick
         self._interval = interval_seconds
-        # Not an Event: a finaliser that appends may notify inside this thread's own wait or clear, and an Event's lock
-        # is not re-entrant. A SimpleQueue's put is, by contract.
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._bell = _Bell()
         self._stopped = False
         self._dirty = False
         self._asked = False
@@ -49,7 +70,7 @@ class Committer:
         self._dirty = True
         if not self._running and not self._start(0):
             self._dirty = False
-        self._wake.put(None)
+        self._bell.ring()
 
     def request(self) -> bool:
         """Have a tick begin at once, or as soon as the one that runs is over. False when no thread can run it."""
@@ -57,13 +78,13 @@ class Committer:
             return False
         if not self._asked:
             self._asked = True
-            self._wake.put(None)
+            self._bell.ring()
         return self._running or self._start(_START_SECONDS)
 
     def stop(self, timeout: float) -> None:
         """End the thread; what was not ticked by then is the caller's."""
         self._stopped = True
-        self._wake.put(None)
+        self._bell.ring()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -100,14 +121,13 @@ class Committer:
     def _run(self) -> None:
         left_over = False
         while not self._stopped:
-            self._sleep(_RETRY_SECONDS if left_over else None)
+            self._bell.heard(_RETRY_SECONDS if left_over else None)
             if not self._asked:
                 self._gather()
             if self._stopped:
                 return
-            # First the queue, then the flags: whoever finds a flag set puts nothing, and this tick is still to come.
-            while self._sleep(0):
-                pass
+            # First the bell, then the flags: whoever finds a flag set does not ring, and this tick is still to come.
+            self._bell.heard(0)
             self._dirty = self._asked = False
             try:
                 left_over = self._tick()
@@ -122,13 +142,5 @@ class Committer:
         until = time.monotonic() + self._interval
         while not (self._asked or self._stopped):
             left = until - time.monotonic()
-            if left <= 0 or not self._sleep(left):
+            if left <= 0 or not self._bell.heard(left):
                 return
-
-    def _sleep(self, seconds: float | None) -> bool:
-        """Whether a notice came within so many seconds (None: as long as it takes)."""
-        try:
-            self._wake.get(timeout=seconds)
-        except queue.Empty:
-            return False
-        return True
