@@ -9,6 +9,7 @@ import pytest
 from faulty_disk import SEGMENT, FaultyDisk
 from journals import journal, kinds, read, record, segments, until
 
+from opentelemetry.instrumentation.mcp_audit.journal.segment import SyncFailed
 from opentelemetry.instrumentation.mcp_audit.journal.ticket import NotDurable
 
 _ERROR = OSError(5, "Input/output error")
@@ -66,4 +67,21 @@ def test_a_sync_that_fails_after_a_rotation_leaves_the_new_segment_alone(tmp_pat
     found = read(new)
     assert kinds(found) == ["opened", "two", "gap 0", "three", "closed"]
     reason = found[2]["facts"]["mcp_audit.gap.reason"]
-    assert reason == f"fsync: [Errno 5] Input/output error: {old.name} may lack its numbers 2 to 2 on the disk"
+    assert reason == f"fsync: [Errno 5] Input/output error: {old.name} may lack its numbers 2 to 3 on the disk"
+
+
+def test_a_sync_that_failed_once_never_succeeds_later(tmp_path: Path) -> None:
+    # fsync(2) reports a lost page once; the next call finds it clean and says nothing.
+    faulty = FaultyDisk()
+    trail = journal(tmp_path, fsync_interval=60, disk=faulty)
+    trail.append(record("one"))
+    writing = trail._keeper.current
+    assert writing is not None
+    with faulty.raising(_ERROR, "sync", name=SEGMENT), pytest.raises(SyncFailed):
+        writing.segment.sync()
+    with pytest.raises(SyncFailed):
+        writing.segment.sync()
+    assert writing.segment.synced == 1
+    trail.close()
+    (kind,) = [entry.kind for entry in trail._ledger.backwards() if entry.kind != "opened"][-1:]
+    assert kind == "adopted", "given up, not closed well"

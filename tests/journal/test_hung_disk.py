@@ -149,7 +149,8 @@ def test_closing_while_the_disk_hangs_says_so_and_returns(tmp_path: Path, operat
         trail.close()
         assert time.monotonic() - began < 2 + _SLACK
         assert said == [
-            "the journal was busy at exit; its last segment has no end record, and whoever starts next adopts it"
+            "the journal was busy at exit; its last segment has no end record, and whoever starts next adopts it",
+            "1 audit records are queued, and lost if the disk does not come back",
         ]
     stuck.join(10)
     trail.close()

@@ -107,7 +107,7 @@ class Journal:
         )
         self._upkeep = Upkeep(rhythm, lock, keeper, preparer, retired, losses, commits, bounds, say)
         self._adopter: threading.Thread | None = None
-        self._adopted: Ticket | None = None
+        self._adopted: dict[str, Ticket] = {}
         self._closing = False
 
     @property
@@ -216,6 +216,10 @@ class Journal:
             self._say(
                 "the journal was busy at exit; its last segment has no end record, and whoever starts next adopts it"
             )
+            if self._keeper.queued:
+                self._say(
+                    f"{len(self._keeper.queued)} audit records are queued, and lost if the disk does not come back"
+                )
             self._serve_waiting()
             return
         settled = self._upkeep.finish(_CLOSE_SECONDS)
@@ -310,11 +314,14 @@ class Journal:
     def _append_adopted(self, record: AuditRecord) -> None:
         if self._closing:
             raise JournalError("the journal is closing; what is not adopted yet is left to the next process")
-        self._adopted = self.append(record)
+        ticket = self.append(record)
+        self._adopted[ticket.stream_id] = ticket
 
     def _durable(self) -> None:
-        if self._adopted is not None:
-            self._adopted.wait(None)
+        # The last of each stream: a rotation may fall between two of them, and the stream before fail to sync.
+        for ticket in self._adopted.values():
+            ticket.wait(None)
+        self._adopted.clear()
 
     def _stream_id(self) -> str:
         current = self._keeper.current

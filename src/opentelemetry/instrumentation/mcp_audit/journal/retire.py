@@ -43,24 +43,31 @@ class Retired:
         self._waiting.append(_Over(segment, ended))
 
     def settle(self, timeout: float) -> None:
-        """Settle all that wait. Raises OSError at the first that cannot be; it and the rest stay for the next time."""
+        """Settle all that wait. Raises OSError at the first that cannot be; it and the rest stay for the next time.
+
+        A segment that cannot be synced is settled all the same, as given up; SyncFailed, for the first of
+        them that nobody was told of yet, comes last.
+        """
+        failure: SyncFailed | None = None
         while self._waiting:
             over = self._waiting[0]
             segment = over.segment
             if segment.synced < segment.count:
-                after = segment.synced
+                after, told = segment.synced, segment.lost_sync is not None
                 try:
                     self._commits.advanced(segment.stream_id, segment.sync())
                 except SyncFailed as error:
                     # What is in the file is told as it is; the gap names the numbers that may not outlive a power cut.
                     over.ended, segment.synced = False, segment.count
                     self._commits.failed(segment.stream_id, after, str(error))
-                    raise
+                    failure = failure or (None if told else error)
             if over.entry is None:
                 over.entry = _entry(over)
             self._ledger.append(over.entry, timeout=timeout)
             self._waiting.popleft()
             segment.release()
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         """Let go of what still waits: whoever adopts this process settles it."""

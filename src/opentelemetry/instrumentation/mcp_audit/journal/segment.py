@@ -37,6 +37,7 @@ class Segment:
     """An open segment. ``size`` is where the last whole line ends; ``count`` and ``head`` are its last number and hash.
 
     ``synced`` is the last number that is surely on the disk. ``opened`` is monotonic time, in seconds.
+    ``lost_sync``: what a sync that failed said. Every later one fails too: the system may call the lost pages clean.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Segment:
     head: str | None = None
     synced: int = 0
     opened: float = field(default_factory=time.monotonic)
+    lost_sync: str | None = None
 
     def write(self, line: bytes) -> None:
         """Append one line with one ``write(2)``.
@@ -80,11 +82,14 @@ class Segment:
         """
         last = self.count
         try:
-            self.disk.sync(self.descriptor)
+            if self.lost_sync is None:
+                self.disk.sync(self.descriptor)
         except OSError as error:
+            self.lost_sync = str(error)
+        if self.lost_sync is not None:
             raise SyncFailed(
-                f"fsync: {error}: {self.path.name} may lack its numbers {self.synced + 1} to {last} on the disk"
-            ) from error
+                f"fsync: {self.lost_sync}: {self.path.name} may lack its numbers {self.synced + 1} to {self.count} on the disk"
+            )
         self.synced = max(self.synced, last)
         return last
 

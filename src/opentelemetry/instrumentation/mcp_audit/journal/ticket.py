@@ -19,6 +19,9 @@ from .waiting import DEADLINE, Commits, Outcome, run_here
 class JournalError(Exception):
     """A record could not be journaled; it is counted, and the message says why."""
 
+    counted = True
+    """For callers who know no type of the journal's: whether the loss is counted and said already."""
+
 
 class Deferred(JournalError):
     """Appended by a finaliser or signal handler inside an append of its own thread, which writes it; no ticket yet.
