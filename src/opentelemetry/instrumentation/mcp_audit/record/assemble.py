@@ -12,7 +12,7 @@ from .content import Content, utf8_length
 from .record import Actor, AuditRecord, Invocation, Outcome
 from .recurring import Key, Recurrences, actor_key
 from .sha256 import sha256_hex
-from .subject import put_actor, put_method, put_target
+from .subject import of_call, put_actor, put_method, put_target
 from .wire import Wire
 
 KeyedHash = Callable[[str], str]
@@ -106,20 +106,8 @@ def _all(
     """Every attribute but those of the body, one after the other: each may be masked with what those before gave away."""
     method = a.METHODS.get(call.method, a.OTHER_METHOD)
     verdict = a.DETAILS[outcome.detail]
-    values: dict[str, a.AttributeValue] = {
-        a.AUDIT_RECORD_ID: facts.record_id,
-        a.AUDIT_ACTION: method.action,
-        a.AUDIT_OUTCOME: verdict.outcome,
-        a.AUDIT_SCHEMA_VERSION: a.SCHEMA_VERSION,
-        a.OUTCOME_DETAIL: outcome.detail,
-        a.DECISION: verdict.decision,
-        a.DURATION_US: facts.duration_ns // 1000,
-        a.CALL_ID: facts.record_id,
-        a.REQUEST_ID: facts.request_id,
-        a.LEVEL: facts.level,
-        a.POLICY_RULE: facts.rule,
-        a.POLICY_HASH: facts.policy_hash,
-    }
+    values = of_call(facts, method, outcome.detail, facts.duration_ns // 1000)
+    values[a.DECISION] = verdict.decision
     wire = Wire(content, values)
     put_method(wire, call.method)
     if facts.request_id != facts.record_id:

@@ -15,7 +15,7 @@ from .assemble import KeyedHash
 from .content import Content
 from .record import Actor, Invocation
 from .recurring import Key, Recurrences, actor_key
-from .subject import put_identity, put_method, put_target
+from .subject import of_call, put_identity, put_method, put_target
 from .wire import Wire
 
 
@@ -66,19 +66,7 @@ def open_call_attributes(
 def _all(
     call: Invocation, facts: OpenFacts, content: Content, keyed: KeyedHash, method: a.Method
 ) -> dict[str, a.AttributeValue]:
-    values: dict[str, a.AttributeValue] = {
-        a.AUDIT_RECORD_ID: facts.record_id,
-        a.AUDIT_ACTION: method.action,
-        a.AUDIT_OUTCOME: a.DETAILS["abandoned"].outcome,
-        a.AUDIT_SCHEMA_VERSION: a.SCHEMA_VERSION,
-        a.OUTCOME_DETAIL: "abandoned",
-        a.DURATION_US: 0,
-        a.CALL_ID: facts.record_id,
-        a.REQUEST_ID: facts.request_id,
-        a.LEVEL: facts.level,
-        a.POLICY_RULE: facts.rule,
-        a.POLICY_HASH: facts.policy_hash,
-    }
+    values = of_call(facts, method, "abandoned", 0)
     wire = Wire(content, values)
     put_method(wire, call.method)
     if facts.request_id != facts.record_id:
