@@ -30,6 +30,12 @@ class _Receipt(NamedTuple):
     line: bytes
 
 
+class _Counted(Exception):
+    """What a journal raises for a record that it could not write and has counted."""
+
+    counted = True
+
+
 class _World:
     """Fakes of everything around an Auditor; ``steps`` is what was called, in order."""
 
@@ -37,6 +43,7 @@ class _World:
         self.steps: list[str] = []
         self.records: list[AuditRecord] = []
         self.entries: list[Entry] = []
+        self.errors: dict[str, type[Exception]] = {"append": _Counted}
         self.begun: list[tuple[str, int, dict[str, Any], str, str]] = []
         self.marks: list[int | None] = []
         self.reports: list[str] = []
@@ -59,7 +66,7 @@ class _World:
     def _step(self, name: str) -> None:
         self.steps.append(name)
         if name in self.failing:
-            raise RuntimeError(f"{name} is broken")
+            raise self.errors.get(name, RuntimeError)(f"{name} is broken")
 
     # journal
     def open(self) -> None:
@@ -205,6 +212,14 @@ def test_a_journal_that_fails_ends_the_steps_and_not_the_call() -> None:
     call.finish(Outcome("ok"))
     assert world.steps[-1] == "append", "nothing is told of a record that is not in the journal"
     assert world.reports == [], "the journal itself says so"
+
+
+def test_a_journal_that_fails_without_having_counted_it_is_said() -> None:
+    world = _World()
+    world.failing, world.errors = {"append"}, {}
+    world.call().finish(Outcome("ok"))
+    (report,) = world.reports
+    assert report.startswith("A CALL WAS NOT AUDITED: the journal failed: RuntimeError in test_auditor.py:")
 
 
 @pytest.mark.parametrize("broken", ["open", "emit", "sink"])

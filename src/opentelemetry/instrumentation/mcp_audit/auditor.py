@@ -29,7 +29,7 @@ from .sinks.protocol import Entry, Sink
 
 
 class Journal(Protocol):
-    """Where records are kept. ``append`` raises when it could not, and has counted it then."""
+    """Where records are kept. ``append`` raises when it could not, and has counted it if the error says ``counted``."""
 
     def open(self) -> None: ...
 
@@ -115,9 +115,11 @@ class Auditor:
             return
         try:
             receipt = self.parts.journal.append(record, call.mark)
-        except Exception:
-            # The journal has counted it and said so, once an episode; or, asked while it was writing (a finaliser), it
-            # keeps the record and writes it next: then nobody else is told of it.
+        except Exception as error:
+            # The journal has counted it and said so, once an episode; or, asked while it was writing (a finaliser) or
+            # hung, it keeps the record and writes it later: then nobody else is told of it.
+            if not getattr(error, "counted", False):
+                self.parts.report(f"A CALL WAS NOT AUDITED: the journal failed: {describe(error)}")
             return
         entry = Entry(record, receipt.stream_id, receipt.number, receipt.previous_hash, receipt.hash, receipt.line)
         self._guarded("OpenTelemetry", self.parts.emit, entry, call.span)
