@@ -70,7 +70,9 @@ def parse_time(text: str, now: float) -> int:
     age = re.fullmatch(r"(\d{1,9})([smhdw])", text.strip())
     if age:
         return int((now - int(age[1]) * _UNITS[age[2]]) * 1_000_000_000)
-    moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
+    plain = re.sub(r"[zZ]$", "+00:00", text.strip())
+    # Before Python 3.11 a fraction has three digits or six.
+    moment = datetime.fromisoformat(re.sub(r"\.(\d{1,9})", lambda found: f".{found[1]:0<6.6}", plain))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     whole = moment.replace(microsecond=0)
