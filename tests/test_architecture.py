@@ -33,9 +33,10 @@ MAY_KNOW: dict[str, set[str]] = {
     "identity": {"identity", "record", "notices"},
     "sinks": {"sinks", "record", "render", "notices"},
     "otel": {"otel", "record", "sinks.protocol"},
-    "context": {"auditor"},
-    "auditor": {"policy.model", "record", "sinks.protocol", "notices"},
-    "hooks": {"hooks", "auditor", "context", "record", "notices"},
+    "context": {"call"},
+    "call": {"auditor", "policy.model", "record", "notices"},
+    "auditor": {"call", "policy.model", "record", "sinks.protocol", "notices"},
+    "hooks": {"hooks", "auditor", "call", "context", "record", "notices"},
     "settings": {"environment_variables", "record"},
     "status": {"hooks", "notices", "assembly", "settings"},
     "notices": set(),
@@ -48,6 +49,7 @@ OUTSIDE = {"assembly", "instrumentor", "testing", "cli", "__init__", "__main__"}
 THIRD_PARTY: dict[str, set[str]] = {
     "otel": {"opentelemetry._logs", "opentelemetry.context", "opentelemetry.trace"},
     "auditor": {"opentelemetry.trace"},
+    "call": {"opentelemetry.trace"},
     "status": {"opentelemetry._logs"},
     "hooks": {
         "wrapt",
@@ -58,6 +60,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "mcp_types",
         "fastmcp",
         "starlette",
+        "anyio",
     },
 }
 EXCEPTIONS = {

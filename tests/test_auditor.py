@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,7 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-from opentelemetry.instrumentation.mcp_audit.auditor import Auditor, Call, Parts
+from opentelemetry.instrumentation.mcp_audit.auditor import Auditor, Parts
+from opentelemetry.instrumentation.mcp_audit.call import Call
 from opentelemetry.instrumentation.mcp_audit.policy.model import Policy, Rule, builtin
 from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
 from opentelemetry.instrumentation.mcp_audit.record.content import Content
@@ -28,6 +31,10 @@ class _Receipt(NamedTuple):
     previous_hash: str | None
     hash: str
     line: bytes
+
+    async def durable(self, deadline: float | None = None) -> None:
+        if self.number == 2:
+            raise TimeoutError("so slow a disk")
 
 
 class _Counted(Exception):
@@ -416,3 +423,17 @@ def test_threads_make_one_record_a_call() -> None:
     assert sorted(str(record.attributes["audit.record.id"]) for record in world.records) == sorted(
         call.record_id for call in calls
     )
+
+
+def test_an_answer_waits_for_the_disk_only_where_it_shall_and_a_disk_that_is_late_is_said() -> None:
+    world = _World()
+    call = world.call()
+    call.finish(Outcome("ok"))
+    assert call.on_disk is None
+    world.auditor.parts = replace(world.auditor.parts, disk_deadline=0.5)
+    call = world.call()
+    call.finish(Outcome("ok"))
+    assert call.on_disk is not None
+    asyncio.run(call.on_disk())
+    (report,) = world.reports
+    assert report.startswith("an answer goes out before its record is known to be on the disk: TimeoutError")

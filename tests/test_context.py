@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from opentelemetry.instrumentation import mcp_audit
-from opentelemetry.instrumentation.mcp_audit.auditor import Call
+from opentelemetry.instrumentation.mcp_audit.call import Call
 from opentelemetry.instrumentation.mcp_audit.context import bound_here, enter_call, leave_call, running_call
 
 

@@ -19,6 +19,7 @@ class RecordingCall:
         self.invocation = invocation
         self.bound: Mapping[str, Any] = invocation.bound
         self.request_id = "request"
+        self.on_disk = None
         self.spans: list[Span] = []
         self.marks: list[Outcome] = []
         self.outcomes: list[Outcome] = []

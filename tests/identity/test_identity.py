@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from opentelemetry.instrumentation.mcp_audit.auditor import Origin
 from opentelemetry.instrumentation.mcp_audit.identity.identity import CallerIdentity, IdentityOptions
-from opentelemetry.instrumentation.mcp_audit.record.record import Actor, Invocation
+from opentelemetry.instrumentation.mcp_audit.record.record import Actor, Invocation, Origin
 
 
 def identity(identify: Callable[[Invocation], Any] | None = None, **options: Any) -> tuple[CallerIdentity, list[str]]:

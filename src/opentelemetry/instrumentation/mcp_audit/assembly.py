@@ -119,6 +119,7 @@ def assemble(
             emit=emit,
             sinks=tuple(extras.sinks),
             report=notices.report,
+            disk_deadline=settings.deadline_ms / 1000 if settings.fsync == "always" else None,
         )
     )
     return Assembled(auditor, journal, versions, service_name(environ) or "default", key.kid)

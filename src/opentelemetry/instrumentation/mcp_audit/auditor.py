@@ -3,6 +3,7 @@
 
 begin:  the policy's rule for the method -> a Call with its record id -> its mark, which a kill leaves behind
 finish: who -> the record (normalised, redacted, bounded, digested) -> the journal -> OpenTelemetry -> sinks
+        (-> with fsync ``always`` the hooks await that it is on the disk, then release the answer)
 
 Nothing here raises into the server: a step that fails is counted, said on stderr, and the next one is done.
 """
@@ -12,16 +13,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
-from opentelemetry.trace import Span, get_current_span
+from opentelemetry.trace import Span
 
+from .call import Call
 from .notices import describe
-from .policy.model import Policy, Rule
+from .policy.model import Policy
 from .record import attributes as a
 from .record.assemble import Facts, assemble
 from .record.content import Content
-from .record.ids import RANDOM_BYTES, Randomness, uuid7
+from .record.ids import RANDOM_BYTES, Randomness
 from .record.marker_facts import OpenFacts, open_call_attributes
 from .record.record import Actor, AuditRecord, Invocation, Origin, Outcome
 from .record.recurring import Recurrences
@@ -55,6 +58,9 @@ class Receipt(Protocol):
     @property
     def line(self) -> bytes: ...
 
+    async def durable(self, deadline: float | None = None) -> None:
+        """Return when the record is on the disk; raises when that is not known within ``deadline`` seconds."""
+
 
 class Identity(Protocol):
     """Tells who made a request and from where. Must not raise."""
@@ -76,6 +82,8 @@ class Parts:
     emit: Callable[[Entry, Span | None], None]
     sinks: Sequence[Sink]
     report: Callable[[str], None]
+    disk_deadline: float | None = None
+    """Seconds that an answer waits at most for its record to be on the disk; None: it does not wait."""
 
     def with_journal(self, journal: Journal) -> Parts:
         """The same parts around another journal."""
@@ -120,11 +128,21 @@ class Auditor:
             # hung, it keeps the record and writes it later: then nobody else is told of it.
             if not getattr(error, "counted", False):
                 self.parts.report(f"A CALL WAS NOT AUDITED: the journal failed: {describe(error)}")
+            elif self.parts.disk_deadline is not None:
+                self.parts.report(f"an answer goes out before its record is known to be on the disk: {describe(error)}")
             return
+        if self.parts.disk_deadline is not None:
+            call.on_disk = partial(self._on_disk, receipt, self.parts.disk_deadline)
         entry = Entry(record, receipt.stream_id, receipt.number, receipt.previous_hash, receipt.hash, receipt.line)
         self._guarded("OpenTelemetry", self.parts.emit, entry, call.span)
         for sink in self.parts.sinks:
             self._guarded(f"sink {type(sink).__name__}", sink.write, entry)
+
+    async def _on_disk(self, receipt: Receipt, deadline: float) -> None:
+        try:
+            await receipt.durable(deadline)
+        except Exception as error:
+            self.parts.report(f"an answer goes out before its record is known to be on the disk: {describe(error)}")
 
     def _mark(self, call: Call) -> None:
         invocation = call.invocation
@@ -208,121 +226,8 @@ class Auditor:
             self.parts.report(f"{what} failed: {describe(error)}")
 
 
-class Call:
-    """One request under audit: made by :meth:`Auditor.begin`, ended by exactly one :meth:`finish`."""
-
-    __slots__ = (
-        "_actor",
-        "_actor_bound",
-        "_auditor",
-        "_finished",
-        "_origin",
-        "annotations",
-        "bound",
-        "invocation",
-        "mark",
-        "record_id",
-        "rule",
-        "salt",
-        "span",
-    )
-
-    def __init__(self, auditor: Auditor, invocation: Invocation, rule: Rule) -> None:
-        self._auditor = auditor
-        self._finished = False
-        self.invocation = invocation
-        self.rule = rule
-        random = auditor.randomness.take()
-        self.record_id = uuid7(random[: 2 * RANDOM_BYTES])
-        self.salt = random[2 * RANDOM_BYTES :]
-        self.bound: Mapping[str, Any] = invocation.bound
-        self.annotations: dict[str, Any] | None = None
-        self.span: Span | None = None
-        self.mark: int | None = None
-        self._actor: Actor | None = None
-        self._actor_bound: Mapping[str, Any] | None = None
-        self._origin: Origin | None = None
-
-    @property
-    def request_id(self) -> str:
-        """The id that the tool may pass on to what it calls."""
-        bound = self.bound.get("request_id")
-        return str(bound) if bound else self.origin().request_id or self.record_id
-
-    def actor(self) -> Actor:
-        """Who asks. Found once, and again when the application has bound something since."""
-        bound = self.bound
-        if self._actor is None or self._actor_bound is not bound:
-            self._actor, self._actor_bound = self._auditor.parts.identity.actor(self.invocation, bound), bound
-        return self._actor
-
-    def origin(self) -> Origin:
-        """From where. Found once."""
-        if self._origin is None:
-            self._origin = self._auditor.parts.identity.origin(self.invocation)
-        return self._origin
-
-    def see_span(self, span: Span) -> None:
-        """Remember the server span, so that the record shares its ids. A span without valid ids is ignored."""
-        try:
-            if span.get_span_context().is_valid:
-                self.span = span
-        except Exception as error:  # a tracer of somebody's own making
-            self._auditor.parts.report(f"a server span could not be read: {describe(error)}")
-
-    def mark_span(self, outcome: Outcome) -> None:
-        """Add the pointer event to the server span, while that still records."""
-        span = self.span
-        if span is None:
-            return
-        verdict = a.DETAILS[outcome.detail]
-        pointer = {
-            a.AUDIT_RECORD_ID: self.record_id,
-            a.AUDIT_OUTCOME: verdict.outcome,
-            a.OUTCOME_DETAIL: outcome.detail,
-            a.DECISION: verdict.decision,
-        }
-        try:
-            if span.is_recording():
-                span.add_event(a.METHODS.get(self.invocation.method, a.OTHER_METHOD).event, pointer)
-        except Exception as error:  # a tracer of somebody's own making
-            self._auditor.parts.report(f"a server span could not be marked: {describe(error)}")
-
-    def annotate(self, **values: Any) -> None:
-        """Add what only the tool knows; lists are joined, other values replace earlier ones. Nothing after the end."""
-        if self._finished:
-            return
-        known = self.annotations if self.annotations is not None else {}
-        for name, value in values.items():
-            if value is None:
-                continue
-            joined = name in _LISTS
-            known[name] = [*known.get(name, ()), *value][:_ANNOTATED] if joined else value
-        self.annotations = known
-
-    def trace_ids(self) -> tuple[str, str]:
-        """Trace and span id of the server span, else of the request's OpenTelemetry context, as lowercase hex."""
-        span = self.span
-        if span is None and self.invocation.context is not None:
-            span = get_current_span(self.invocation.context)
-        context = span.get_span_context() if span is not None else None
-        if context is None or not context.is_valid:
-            return "", ""
-        return f"{context.trace_id:032x}", f"{context.span_id:016x}"
-
-    def finish(self, outcome: Outcome) -> None:
-        """Make and journal the record. A second call does nothing: one request, one record."""
-        if self._finished:
-            return
-        self._finished = True
-        self._auditor.finish(self, outcome)
-
-
 # Of a body's digest: 128 bits, so that nobody can try contents against it.
 _SALT_BYTES: Final = 16
-_LISTS: Final = frozenset({"resources", "data_classes"})
-# A tool that annotates in a loop must not grow the process; the record keeps fewer still, and says how many there were.
-_ANNOTATED: Final = 1_000
 
 
 class Audits(Protocol):

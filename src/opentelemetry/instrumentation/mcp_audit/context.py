@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .auditor import Call
+    from .call import Call
 
 # Keys under which HTTP hooks leave, in the ASGI scope of a request, what was bound and which OpenTelemetry context was
 # current when that request came in. On mcp 1.x handlers run in the context of the request that created the session, so

@@ -67,6 +67,9 @@ class Receipt(NamedTuple):
     hash: str
     line: bytes
 
+    async def durable(self, deadline: float | None = None) -> None:
+        """Memory is all the disk there is."""
+
 
 class AuditCapture:
     """What was recorded so far, in order. A journal in memory: numbers, chain and lines are made as on the disk."""

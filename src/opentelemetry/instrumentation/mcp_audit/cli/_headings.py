@@ -73,7 +73,7 @@ def _performance(statuses: Sequence[ProcessStatus], newest: Sequence[StoredRecor
         "A record is written before the answer leaves, by one write(2); syncing to the disk is another thread's work."
     ]
     if any(status.state == "live" and status.fsync == "always" for status in statuses):
-        said.append("OTEL_MCP_AUDIT_FSYNC=always begins a sync with every record; `interval` needs far fewer.")
+        said.append("OTEL_MCP_AUDIT_FSYNC=always makes every answer wait for the disk; `interval` does not.")
     if newest:
         size = sum(len(record.raw) for record in newest) // len(newest)
         said.append(f"The last {len(newest)} records take {size} bytes each on average.")

@@ -25,7 +25,7 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Ou
 
 from . import reasons
 from .own_span import OwnSpan
-from .running import RUNNING, Running, Switch, Wrapper, leave
+from .running import RUNNING, Running, Switch, Wrapper, leave, on_disk
 from .snapshot import snapshot
 from .spans import ambient_or_remote, span_of
 from .stdio import on_pipe
@@ -33,7 +33,7 @@ from .stdio import on_pipe
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from opentelemetry.instrumentation.mcp_audit.auditor import Call
+    from opentelemetry.instrumentation.mcp_audit.call import Call
 
 
 def handle_request(switch: Switch) -> Wrapper:
@@ -74,6 +74,7 @@ def handle_request(switch: Switch) -> Wrapper:
             if not answered:
                 answered = True
                 end(switch.outcome("ok", _of_response, response, running, message))
+                await on_disk(call)
             return await respond(response)
 
         switch.guarded("watching for the answer", setattr, message, "respond", answer)

@@ -19,13 +19,13 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Ou
 
 from . import reasons
 from .reasons import is_mapping
-from .running import RUNNING, Running, Switch, Wrapper, leave
+from .running import RUNNING, Running, Switch, Wrapper, leave, on_disk
 from .snapshot import snapshot
 from .spans import ambient_or_remote, is_valid
 from .stdio import on_pipe
 
 if TYPE_CHECKING:
-    from opentelemetry.instrumentation.mcp_audit.auditor import Call
+    from opentelemetry.instrumentation.mcp_audit.call import Call
 
 # The reserved `_meta` key under which 2026-07-28 requests carry their protocol version. Their unmapped exceptions
 # become "internal error" on the wire, those of the handshake era code 0.
@@ -59,12 +59,15 @@ def on_request(switch: Switch) -> Wrapper:
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
-            # Never an await here: a cancelled scope raises again at every one of them.
             outcome = switch.outcome("tool_error", _of_raise, error, running, dctx, params)
             switch.guarded("recording a request", call.finish, outcome)
+            if isinstance(error, Exception):
+                # It becomes an answer. Never an await for a cancellation, which would be raised again at every one.
+                await on_disk(call)
             raise
         else:
             switch.guarded("recording a request", call.finish, switch.outcome("ok", _of_end, result, running, dctx))
+            await on_disk(call)
             return result
         finally:
             leave(token, tokens)

@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Ou
 from .spans import ambient_or_remote, is_valid
 
 if TYPE_CHECKING:
-    from opentelemetry.instrumentation.mcp_audit.auditor import Call
+    from opentelemetry.instrumentation.mcp_audit.call import Call
 
 TRACER = "opentelemetry.instrumentation.mcp_audit"
 

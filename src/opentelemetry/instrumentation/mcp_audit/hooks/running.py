@@ -14,7 +14,8 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Ou
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
-    from opentelemetry.instrumentation.mcp_audit.auditor import AuditorSource, Call
+    from opentelemetry.instrumentation.mcp_audit.auditor import AuditorSource
+    from opentelemetry.instrumentation.mcp_audit.call import Call
 
     # What `context.enter_call` gives.
     CallTokens = tuple[Token[Call | None], Token[Mapping[str, Any]]]
@@ -108,6 +109,16 @@ class Running:
         if self.error is None and self.detail is None:
             self.detail = detail
             self.error = error
+
+
+async def on_disk(call: Call) -> None:
+    """Wait, where the journal asks for it, until the call's record is on the disk; also if the request is cancelled now."""
+    if call.on_disk is not None:
+        # Loaded already by every SDK that is hooked.
+        from anyio import CancelScope
+
+        with CancelScope(shield=True):
+            await call.on_disk()
 
 
 RUNNING: Final[ContextVar[Running | None]] = ContextVar("mcp_audit.running", default=None)
