@@ -221,8 +221,8 @@ def _record(calls: int) -> dict[str, float]:
 
 
 def _keeping(append: Any, lines: list[bytes]) -> Any:
-    def keep(record: Any) -> Any:
-        receipt = append(record)
+    def keep(record: Any, mark: int | None = None) -> Any:
+        receipt = append(record, mark)
         lines.append(receipt.line)
         return receipt
 
