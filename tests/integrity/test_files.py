@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ledgers import keep_ledger, ledger_of
@@ -18,6 +19,7 @@ from opentelemetry.instrumentation.mcp_audit.integrity.files import (
     segment_files,
 )
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
+from opentelemetry.instrumentation.mcp_audit.journal.reader import find
 
 
 def names(paths: list[str]) -> list[str]:
@@ -116,3 +118,30 @@ def test_many_odd_files_are_counted(directory: Path) -> None:
     report = verify_paths([directory], boot_id=BOOT)
     assert len(report.findings) == 101
     assert report.findings[-1].sentence == "… and 50 more that are not its own"
+
+
+def test_one_that_may_not_be_listed_hides_none_beside_it(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = directory.parent / "closed"
+    closed.mkdir()
+    real = os.scandir
+
+    def scandir(path: str) -> Any:
+        if os.fspath(path) == str(closed):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    root = str(directory.parent)
+    assert journal_directories(root) == [str(closed), str(directory)]
+    with pytest.raises(PermissionError):
+        journal_directories(str(closed))
+    report = verify_paths([root], boot_id=BOOT)
+    assert [(finding.kind, finding.file, finding.sentence) for finding in report.all_findings()] == [
+        ("unreadable", str(closed), "cannot be read: Permission denied")
+    ]
+    assert (report.verdict, report.records) == ("unreadable", verify_paths([directory], boot_id=BOOT).records)
+    found = find([root])
+    assert [os.path.dirname(file) for file in found.files] == [str(directory)]
+    assert [(problem.file, problem.what) for problem in found.problems] == [
+        (str(closed), "cannot be read: Permission denied")
+    ]

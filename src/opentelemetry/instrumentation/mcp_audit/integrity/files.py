@@ -54,14 +54,27 @@ def ledger_file(directory: str) -> str | None:
 
 
 def journal_directories(directory: str) -> list[str]:
-    """``directory`` if it holds segments or a ledger, and those right below it that do. Raises OSError."""
+    """``directory`` if it holds segments or a ledger, and those right below it that do. Raises OSError.
+
+    One below it that may not be listed counts as a journal: whoever reads it then says so, and goes on with the rest.
+    """
     with os.scandir(directory) as entries:
         below = sorted(
             entry.path
             for entry in entries
             if entry.name not in _SIDE_DIRECTORIES and entry.is_dir(follow_symlinks=False)
         )
-    return [path for path in (directory, *below) if is_journal(path)]
+    itself = [directory] if is_journal(directory) else []
+    return itself + [path for path in below if _may_be_journal(path)]
+
+
+def _may_be_journal(directory: str) -> bool:
+    try:
+        return is_journal(directory)
+    except FileNotFoundError:
+        return False  # gone since it was listed
+    except OSError:
+        return True
 
 
 def is_journal(directory: str) -> bool:

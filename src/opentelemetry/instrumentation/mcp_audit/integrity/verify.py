@@ -77,12 +77,16 @@ def _read(paths: Iterable[str], check: DirectoryCheck, report: Report) -> None:
         for path in named:
             try:
                 journals = journal_directories(path)
-                for journal in journals:
-                    check.whole(journal)
-                if not journals:
-                    report.findings.append(Finding("unreadable", path, "no journal here: no segment file (*.jsonl)"))
             except (OSError, ValueError) as error:
                 report.findings.append(Finding("unreadable", path, f"cannot be read: {reason(error)}"))
+                continue
+            if not journals:
+                report.findings.append(Finding("unreadable", path, "no journal here: no segment file (*.jsonl)"))
+            for journal in journals:
+                try:
+                    check.whole(journal)
+                except OSError as error:
+                    report.findings.append(Finding("unreadable", journal, f"cannot be read: {reason(error)}"))
 
 
 def _directory_of_file(path: str) -> str | None:

@@ -47,13 +47,19 @@ def find(paths: Iterable[str]) -> Journal:
     problems: list[Problem] = []
     for path in paths:
         try:
-            if os.path.isdir(path):
-                files += [file for journal in journal_directories(path) for file in segment_files(journal)]
-            else:
+            if not os.path.isdir(path):
                 os.stat(path)
                 files.append(path)
+                continue
+            journals = journal_directories(path)
         except (OSError, ValueError) as error:
             problems.append(_unreadable(path, error))
+            continue
+        for journal in journals:
+            try:
+                files += segment_files(journal)
+            except OSError as error:
+                problems.append(_unreadable(journal, error))
     return Journal(sorted(dict.fromkeys(files), key=lambda file: (start_of(file), file)), problems)
 
 
