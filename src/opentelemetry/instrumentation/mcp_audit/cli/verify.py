@@ -39,13 +39,20 @@ also wrong usage."""
     help="The journal was brought here from another machine or boot that is not to be trusted: a hole in a stream "
     "without an end is then a violation, not what a power cut leaves.",
 )
+@click.option(
+    "--collected",
+    is_flag=True,
+    help="The files were written by a Collector (or `sink`): records of many streams in any order, some more than once. "
+    "Without it that is told by how they begin.",
+)
 @paths_argument
-def command(machine: bool, strict: bool, foreign: bool, paths: tuple[str, ...]) -> None:
+def command(machine: bool, strict: bool, foreign: bool, collected: bool, paths: tuple[str, ...]) -> None:
     """Check every record against its hash, the chain, the numbers, the content and the resource.
 
-    PATH is a segment file, a journal directory or a directory of these. Nothing is changed or locked.
+    PATH is a segment file, a journal directory or a directory of these; or the archive that a Collector wrote, a file or
+    its directory. Nothing is changed or locked.
     """
-    report = _verified(places(paths), foreign)
+    report = _verified(places(paths), foreign, collected)
     if machine:
         click.echo(json.dumps(as_json(report, strict), ensure_ascii=False, indent=2))
     else:
@@ -53,10 +60,10 @@ def command(machine: bool, strict: bool, foreign: bool, paths: tuple[str, ...]) 
     raise click.exceptions.Exit(report.exit_code(strict))
 
 
-def _verified(looked: Sequence[str], foreign: bool) -> Report:
+def _verified(looked: Sequence[str], foreign: bool, collected: bool) -> Report:
     """The report; one that says why when the verification itself could not be done (no room for its index, …)."""
     try:
-        return verify_paths(looked, boot_id="" if foreign else None, progress=_progress())
+        return verify_paths(looked, boot_id="" if foreign else None, collected=collected, progress=_progress())
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         where = error.filename if isinstance(error, OSError) and isinstance(error.filename, str) else looked[0]

@@ -32,8 +32,8 @@ _ALWAYS: Final = frozenset(name for name, row in TABLE.items() if row.need == "a
 _OUTCOMES: Final = _ALWAYS | {name for name, row in TABLE.items() if row.need == "outcomes"}
 
 
-def wrong_alone(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
-    """What is wrong with a record, whatever stands around it."""
+def wrong_alone(record: StoredRecord, view: bool = False) -> Iterator[tuple[Kind, str]]:
+    """What is wrong with a record, whatever stands around it. ``view``: it may have been stripped of its body on the way."""
     attributes = record.attributes
     for fault in record.faults:
         yield "violation", fault
@@ -43,7 +43,7 @@ def wrong_alone(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
         yield "violation", f"the record has no {', '.join(sorted(missing))}"
     if not record.proven:
         yield from _hash(record)
-    yield from _content(record)
+    yield from _content(record, view)
     yield from _observed(record)
     stream = record.stream_id
     if stream is None or attributes.get(AUDIT_SEQUENCE_STREAM_ID, stream) != stream:
@@ -72,13 +72,16 @@ def _around(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
             yield "note", f"{key} was added on the way and is covered by no hash"
 
 
-def _content(record: StoredRecord) -> Iterator[tuple[Kind, str]]:
+def _content(record: StoredRecord, view: bool) -> Iterator[tuple[Kind, str]]:
     digest, body = record.attributes.get(CONTENT_DIGEST), record.body
     if digest is None:
         if body is not None and body != "{}":
             yield "violation", "the record has a body but no digest of it"
     elif body is None:
-        yield "violation", "the body is missing: the record has a digest of one"
+        if view:
+            yield "note", "the body is not here, only its digest"
+        else:
+            yield "violation", "the body is missing: the record has a digest of one"
     elif sha256_hex(body.encode()) != digest:
         yield "violation", "the body is not what was written: its digest differs"
 

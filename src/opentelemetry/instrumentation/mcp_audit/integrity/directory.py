@@ -39,7 +39,7 @@ class DirectoryCheck:
     def __init__(
         self, report: Report, boot_id: str | None, ids: IdIndex, seen: set[tuple[int, int]], done: Callable[[str], None]
     ) -> None:
-        self._report, self._boot_id, self._ids, self._seen, self._done = report, boot_id, ids, seen, done
+        self._report, self.boot_id, self._ids, self._seen, self.done = report, boot_id, ids, seen, done
         self.explained: set[str] = set()
         """Streams that others point back to and that are not here, of which the ledger has said all there is to say."""
 
@@ -108,16 +108,16 @@ class DirectoryCheck:
                     continue
                 self._seen.add((status.st_dev, status.st_ino))
                 report, torn_first = (
-                    read_segment(file, self._boot_id, holes, self._ids, open_named)
+                    read_segment(file, self.boot_id, holes, self._ids, open_named)
                     if named
-                    else read_segment(file, self._boot_id, holes, self._ids)
+                    else read_segment(file, self.boot_id, holes, self._ids)
                 )
             except (OSError, ValueError) as error:
                 # What was listed and is gone was deleted meanwhile: whether rightly, the ledger tells.
                 if named or not isinstance(error, FileNotFoundError):
                     self._report.findings.append(Finding("unreadable", file, f"cannot be read: {reason(error)}"))
                 continue
-            self._done(file)
+            self.done(file)
             found.append(Read(report, holes, torn_first))
         return found
 
@@ -127,7 +127,7 @@ class DirectoryCheck:
         if said is None or (said.holes == one.holes and (said.settled is None or said.settled.line <= before)):
             return one
         try:
-            report, torn_first = read_segment(one.report.file, self._boot_id, said.holes, self._ids)
+            report, torn_first = read_segment(one.report.file, self.boot_id, said.holes, self._ids)
         except FileNotFoundError:
             return None  # deleted meanwhile: whether rightly, the ledger tells
         return Read(report, said.holes, torn_first)

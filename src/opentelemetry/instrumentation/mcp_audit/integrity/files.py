@@ -8,12 +8,14 @@ Only what the caller named himself may be a link.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import Final
 
 LEDGER: Final = "ledger.jsonl"
 SEGMENT_SUFFIX: Final = ".jsonl"
 MARKER_SUFFIX: Final = ".calls"
+SEGMENT_NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-\d+-.+\.jsonl")
 _UNFINISHED_MARKER: Final = ".calls.new"
 
 _SIDE_FILES: Final = frozenset((LEDGER, "ledger.lock", "reserve", "acknowledged.json", "keyring.json"))
@@ -32,6 +34,11 @@ def segment_files(directory: str) -> list[str]:
     """The segments of one journal directory, oldest first (their names begin with the time). Raises OSError."""
     with os.scandir(directory) as entries:
         return sorted(entry.path for entry in entries if _is_segment(entry))
+
+
+def is_segment_name(path: str) -> bool:
+    """Whether a file is called as a journal calls its segments: time, process, stream."""
+    return SEGMENT_NAME.fullmatch(os.path.basename(path)) is not None
 
 
 def marker_files(directory: str) -> list[str]:

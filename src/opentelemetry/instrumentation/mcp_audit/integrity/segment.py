@@ -54,13 +54,15 @@ class SegmentCheck:
 
     ``boot_id`` is that of the machine that verifies: a stream of another boot that never got its end may have holes
     where the power cut left them; there the first hole ends it. ``holes``: what the ledger says of that. A ledger is
-    checked as any stream is, but has no end record (``ledger``).
+    checked as any stream is, but has no end record (``ledger``). ``collected``: the records come out of what a Collector
+    or a store holds, in order, without the names of files and perhaps without bodies.
     """
 
     file: str
     boot_id: str | None = None
     holes: Holes = "unended"
     ledger: bool = False
+    collected: bool = False
     report: StreamReport = field(init=False)
     _opened: StoredRecord | None = None
     _previous_hash: str | None = None
@@ -123,7 +125,7 @@ class SegmentCheck:
         if self._end is not None:
             self._add("violation", record, f"a record after the end record of line {self._end.line}")
         self._place_in_stream(record)
-        for kind, sentence in wrong_alone(record):
+        for kind, sentence in wrong_alone(record, self.collected):
             self._add(kind, record, sentence)
         if self._opened is None:
             self._open(record)
@@ -176,6 +178,8 @@ class SegmentCheck:
         elif stated != sha256_hex(_resource(record)):
             self._add("violation", record, f"resource or scope are not those of {RESOURCE_HASH}")
         name = attributes.get(STREAM_FILE)
+        if self.collected:
+            return
         if isinstance(name, str) and os.path.basename(name) != os.path.basename(self.file):
             # A segment may be copied away and renamed; what stands where the ledger should be must be the ledger.
             kind: Kind = "violation" if self.ledger else "note"
@@ -234,7 +238,8 @@ class SegmentCheck:
 
     def _add(self, kind: Kind, at: StoredRecord | Problem, sentence: str) -> None:
         record_id, number = (at.record_id, at.number) if isinstance(at, StoredRecord) else (None, None)
-        self.report.add(Finding(kind, self.file, sentence, at.line, at.offset, record_id, number))
+        file = at.file if self.collected and at.file else self.file
+        self.report.add(Finding(kind, file, sentence, at.line, at.offset, record_id, number))
 
 
 _COVERED: Final = (

@@ -17,9 +17,10 @@ from typing import Final
 from opentelemetry.instrumentation.mcp_audit.record.attributes import SEQUENCE_PREFIX
 
 from .canonical import canonical_form
+from .collected import check_files, is_collected
 from .directory import DirectoryCheck
 from .duplicates import IdIndex, Place
-from .files import LEDGER, journal_directories
+from .files import LEDGER, is_segment_name, journal_directories, ledger_file, segment_files
 from .parse import MAX_LINE_BYTES, StoredRecord, parse_line
 from .reading import reason
 from .report import Finding, Kind, Report, StreamReport
@@ -32,6 +33,7 @@ def verify_paths(
     paths: Iterable[str | os.PathLike[str]],
     *,
     boot_id: str | None = None,
+    collected: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Verify files, journal directories, and directories of journal directories.
@@ -40,7 +42,8 @@ def verify_paths(
     by itself the ledger beside it tells how it must begin and end.
 
     ``boot_id``: the boot of this machine, asked from the kernel when None; "" when it must not count (a journal that
-    was brought here). ``progress`` is called with the number of bytes read so far. Raises nothing for what it finds.
+    was brought here). ``collected``: all of it was written by a Collector, also what looks as if a journal had; else
+    that is told by how the files begin. ``progress`` is called with the number of bytes read so far. Raises nothing for what it finds.
     """
     report = Report()
     given = [os.fspath(path) for path in paths]
@@ -48,7 +51,7 @@ def verify_paths(
     ids = IdIndex()
     try:
         check = DirectoryCheck(report, here, ids, set(), _counted(progress))
-        _read(given, check, report)
+        _read(given, check, report, collected)
         _repeated_records(report, ids)
     finally:
         ids.close()
@@ -64,11 +67,15 @@ def machine_boot_id() -> str | None:
         return None
 
 
-def _read(paths: Iterable[str], check: DirectoryCheck, report: Report) -> None:
+def _read(paths: Iterable[str], check: DirectoryCheck, report: Report, collected: bool) -> None:
     """Check what lies behind the paths, each file once; what cannot be found or read becomes a finding."""
     for directory, named in groupby(paths, key=_directory_of_file):
         if directory is not None:
-            files = list(named)
+            every = list(named)
+            carried = [file for file in every if collected or is_collected(file)]
+            files = [file for file in every if file not in carried]
+            if carried:
+                check_files(carried, carried[0], report, check.boot_id, check.done)
             for file in files:
                 if os.path.basename(file) == LEDGER:
                     check.ledger_alone(file)
@@ -84,9 +91,21 @@ def _read(paths: Iterable[str], check: DirectoryCheck, report: Report) -> None:
                 report.findings.append(Finding("unreadable", path, "no journal here: no segment file (*.jsonl)"))
             for journal in journals:
                 try:
-                    check.whole(journal)
+                    carried = _carried(journal, collected)
+                    if carried:
+                        check_files(carried, journal, report, check.boot_id, check.done)
+                    else:
+                        check.whole(journal)
                 except OSError as error:
                     report.findings.append(Finding("unreadable", journal, f"cannot be read: {reason(error)}"))
+
+
+def _carried(directory: str, collected: bool) -> list[str]:
+    """The files of a directory that is no journal but what a Collector writes into; empty for a journal."""
+    files = segment_files(directory)
+    if ledger_file(directory) is not None or any(map(is_segment_name, files)):
+        return []
+    return files if collected or any(map(is_collected, files)) else []
 
 
 def _directory_of_file(path: str) -> str | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import re
 import time
 from calendar import timegm
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,13 +17,12 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Final
 
-from opentelemetry.instrumentation.mcp_audit.integrity.files import journal_directories, segment_files
+from opentelemetry.instrumentation.mcp_audit.integrity.files import SEGMENT_NAME, journal_directories, segment_files
 from opentelemetry.instrumentation.mcp_audit.integrity.lines import lines, parsed, records
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import MAX_LINE_BYTES, Problem, StoredRecord
 
 Item = StoredRecord | Problem
 
-_NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-\d+-.+\.jsonl")
 # Records stand in the order in which calls ended, but are told by when they began: a long call stands behind shorter
 # ones that began later. Within this many records of one file they are put right.
 _WINDOW: Final = 256
@@ -65,7 +63,7 @@ def find(paths: Iterable[str]) -> Journal:
 
 def start_of(file: str) -> int:
     """When the segment began, in nanoseconds since the epoch, from its name; 0 when the name does not tell."""
-    match = _NAME.fullmatch(os.path.basename(file))
+    match = SEGMENT_NAME.fullmatch(os.path.basename(file))
     if match is None:
         return 0
     try:
