@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``otel-mcp-audit sink``: keep what a Collector sends in SQL databases and JSON-lines files."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._output import EXIT_UNREADABLE
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from opentelemetry.instrumentation.mcp_audit.sink.store import Store
+
+_PACKAGES = ("alembic", "sqlalchemy", "starlette", "uvicorn")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  otel-mcp-audit sink --to postgresql://audit@db/audit --migrate
+  otel-mcp-audit sink --to postgresql://audit@db/audit --to 'file:/var/log/mcp/audit.jsonl?format=seed'
+  AUDIT_SINK_TO=mysql://audit:secret@db/audit otel-mcp-audit sink --token-file /run/secrets/sink
+
+\b
+A URL is postgresql://, mysql://, mariadb://, sqlite:///PATH or
+file:PATH[?format=otlp|seed][&max_megabytes=N]. Give one with a password by the
+variable AUDIT_SINK_TO (several with spaces between): others see a command line.
+
+\b
+Exit codes: 0 stopped, or --check found all there; 1 --check found something
+missing; 2 a store cannot be used, or wrong usage."""
+)
+@click.option(
+    "--to", "urls", multiple=True, envvar="AUDIT_SINK_TO", metavar="URL", help="Where to keep records; repeat."
+)
+@click.option("--listen", default="127.0.0.1:4319", show_default=True, metavar="HOST:PORT", help="Where to listen.")
+@click.option("--token-file", type=click.Path(dir_okay=False), help="File with the token that senders must show.")
+@click.option("--tls-certificate", type=click.Path(dir_okay=False), help="Certificate chain (PEM): serve HTTPS.")
+@click.option("--tls-key", type=click.Path(dir_okay=False), help="Its private key (PEM).")
+@click.option(
+    "--tls-client-ca", type=click.Path(dir_okay=False), help="Take only senders with a certificate of this CA."
+)
+@click.option(
+    "--max-body-mib", type=click.IntRange(1, 512), default=16, show_default=True, help="Largest body, unpacked."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Batches written at once.")
+@click.option("--migrate", is_flag=True, help="Bring the databases to this release's schema, and end.")
+@click.option("--check", is_flag=True, help="Say what the databases lack, and end.")
+def command(
+    urls: Sequence[str],
+    listen: str,
+    token_file: str | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
+    tls_client_ca: str | None,
+    max_body_mib: int,
+    workers: int,
+    migrate: bool,
+    check: bool,
+) -> None:
+    """An OTLP/HTTP endpoint that keeps records in SQL databases and files.
+
+    It answers 200 when every store has the records on its disk, each once; 503 while one has not.
+    """
+    _packages()
+    if not urls:
+        raise click.UsageError("give at least one --to URL")
+    if migrate or check:
+        raise click.exceptions.Exit(_schemas(urls, migrate))
+    host, port = _address(listen)
+    token = None if token_file is None else _token(token_file)
+    if token is None and tls_client_ca is None and not _is_loopback(host):
+        raise click.UsageError(
+            f"{host} can be reached from elsewhere: give --token-file or --tls-client-ca, or listen on 127.0.0.1"
+        )
+    with ExitStack() as closing:
+        stores = [_store(url, workers, closing) for url in urls]
+        _serve(stores, host, port, token, (tls_certificate, tls_key, tls_client_ca), max_body_mib, workers)
+
+
+def _serve(
+    stores: list[Store],
+    host: str,
+    port: int,
+    token: bytes | None,
+    tls: tuple[str | None, str | None, str | None],
+    max_body_mib: int,
+    workers: int,
+) -> None:
+    import ssl
+
+    import uvicorn
+
+    from opentelemetry.instrumentation.mcp_audit.sink.app import Limits, Service
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    # It says each migration's context at INFO.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    body = max_body_mib * 1024 * 1024
+    service = Service(stores, Limits(body, 2 * body, workers), token)
+    certificate, key, authority = tls
+    if (certificate is None) != (key is None) or (authority is not None and certificate is None):
+        raise click.UsageError("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")
+    more: dict[str, Any] = {}
+    if certificate is not None:
+        more = {"ssl_certfile": certificate, "ssl_keyfile": key}
+        if authority is not None:
+            more |= {"ssl_ca_certs": authority, "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    for store in stores:
+        click.echo(f"records go to {store.name}", err=True)
+    config = uvicorn.Config(
+        service.asgi(), host=host, port=port, log_level="warning", access_log=False, server_header=False, **more
+    )
+    try:
+        uvicorn.Server(config).run()
+    except (OSError, ssl.SSLError) as error:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from None
+
+
+def _store(url: str, workers: int, closing: ExitStack) -> Store:
+    """The store of a URL, ready to be written to. Leaves with 2 and a sentence where it is not."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from opentelemetry.instrumentation.mcp_audit.sink.files import file_store
+    from opentelemetry.instrumentation.mcp_audit.sink.migrate import missing
+    from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, why
+
+    store: Store
+    if url.startswith("file:"):
+        try:
+            store = file_store(url)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    else:
+        engine = _engine(url, workers)
+        store = SqlStore(engine)
+        try:
+            for sentence in store.tend():
+                click.echo(f"{store.name}: {sentence}", err=True)
+            lacks = missing(engine)
+        except SQLAlchemyError as error:
+            raise _unusable(f"{store.name}: {why(error)}") from None
+        if lacks:
+            raise _unusable(f"{store.name}: {'; '.join(lacks)}")
+    closing.callback(store.close)
+    return store
+
+
+def _schemas(urls: Sequence[str], migrate: bool) -> int:
+    """``--migrate`` or ``--check`` on each database; the exit code."""
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from opentelemetry.instrumentation.mcp_audit.sink import migrate as schema
+    from opentelemetry.instrumentation.mcp_audit.sink.sql import why
+
+    lacking = False
+    for url in urls:
+        if url.startswith("file:"):
+            continue
+        engine = _engine(url, 1)
+        name = engine.url.render_as_string(hide_password=True)
+        try:
+            if migrate:
+                before, after = schema.migrate(engine)
+                click.echo(f"{name}: schema {after}" + (f" (was {before or 'empty'})" if before != after else ""))
+            lacks = schema.missing(engine)
+        except (SQLAlchemyError, CommandError, OSError) as error:
+            raise _unusable(f"{name}: {why(error)}") from None
+        finally:
+            engine.dispose()
+        for sentence in lacks:
+            click.echo(f"{name}: {sentence}")
+        lacking = lacking or bool(lacks)
+        if not lacks and not migrate:
+            click.echo(f"{name}: all there")
+    return 1 if lacking else 0
+
+
+def _engine(url: str, connections: int) -> Engine:
+    from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
+
+    try:
+        return engine_of(url, connections=connections)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _packages() -> None:
+    import importlib.util
+
+    lacking = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise click.ClickException(
+            f"{', '.join(lacking)} not installed: pip install 'opentelemetry-instrumentation-mcp-audit[cli,sql]'"
+        )
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="'--listen'")
+    return host.strip("[]"), int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _token(file: str) -> bytes:
+    try:
+        token = Path(file).read_bytes().strip()
+        mode = os.stat(file).st_mode
+    except OSError as error:
+        raise click.UsageError(f"--token-file: {file}: {error.strerror}") from None
+    if len(token) < 16:
+        raise click.UsageError(f"--token-file: {file} holds no token of at least 16 bytes")
+    if os.name == "posix" and mode & 0o007:
+        raise click.UsageError(f"--token-file: {file} can be read by everybody: chmod o-rwx {file}")
+    return token
+
+
+def _unusable(sentence: str) -> click.exceptions.Exit:
+    """What to raise when a store cannot be used; says it."""
+    click.echo(sentence, err=True)
+    return click.exceptions.Exit(EXIT_UNREADABLE)

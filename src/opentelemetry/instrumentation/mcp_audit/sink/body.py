@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The body of an OTLP/HTTP request, read in bounds: size as it comes, size unpacked, what it says it is."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from .received import Encoding
+
+_TYPES: Final[dict[str, Encoding]] = {"application/x-protobuf": "protobuf", "application/json": "json"}
+_PACKINGS: Final = ("", "identity", "gzip")
+_GZIP: Final = 16 + zlib.MAX_WBITS
+
+
+class Refused(Exception):
+    """The request is not taken: the HTTP status and why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def encoding_of(content_type: str) -> Encoding:
+    """Raises :class:`Refused` (415)."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in _TYPES:
+        raise Refused(415, f"Content-Type must be one of {', '.join(_TYPES)}")
+    return _TYPES[kind]
+
+
+async def read(stream: AsyncIterator[bytes], content_encoding: str, length: str | None, limit: int) -> bytes:
+    """The body, unpacked, of at most ``limit`` bytes. Raises :class:`Refused` (400, 413, 415)."""
+    packing = content_encoding.strip().lower()
+    if packing not in _PACKINGS:
+        raise Refused(415, "Content-Encoding must be gzip or identity")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise Refused(413, f"the body has {length} bytes, at most {limit} are taken")
+    unpacker = zlib.decompressobj(_GZIP) if packing == "gzip" else None
+    parts: list[bytes] = []
+    size = 0
+    async for part in stream:
+        if unpacker is not None:
+            try:
+                # One byte more than may come: a bomb is known by it, and never unpacked.
+                part = unpacker.decompress(part, limit - size + 1)
+            except zlib.error as error:
+                raise Refused(400, f"the body is no gzip ({error})") from None
+        size += len(part)
+        if size > limit:
+            raise Refused(413, f"the body has more than {limit} bytes{' unpacked' if unpacker else ''}")
+        parts.append(part)
+    if unpacker is not None and not unpacker.eof:
+        raise Refused(400, "the body is a gzip that was cut off")
+    return b"".join(parts)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A record as a row of ``audit_log``: what is asked for often in columns, the record as JSON, its exact line beside it.
+
+Pure. Columns are for searching: they are cut to their width, and have U+FFFD where a database takes no NUL. The line is
+for verification, and is what came.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
+from opentelemetry.instrumentation.mcp_audit.integrity.values import NotARecord
+from opentelemetry.instrumentation.mcp_audit.record import attributes as a
+from opentelemetry.instrumentation.mcp_audit.render.seed import arguments_of, body_of, user_of
+
+from .received import Received
+
+SHORT: Final = 255
+LONG: Final = 1024
+Row = dict[str, Any]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+_SERVICE: Final = "service.name"
+
+# Column -> the attribute it shows, and its width; the order is the table's.
+_TEXTS: Final[dict[str, tuple[str, int]]] = {
+    "tool": (a.GEN_AI_TOOL_NAME, SHORT),
+    "request_id": (a.REQUEST_ID, SHORT),
+    "client_ip": (a.CLIENT_ADDRESS, 45),
+    "tenant_id": (a.TENANT_ID, SHORT),
+    "outcome": (a.AUDIT_OUTCOME, 16),
+    "outcome_detail": (a.OUTCOME_DETAIL, 32),
+    "decision": (a.DECISION, 16),
+    "decision_by": (a.DECISION_BY, SHORT),
+    "decision_reason": (a.DECISION_REASON, SHORT),
+    "error_type": (a.ERROR_TYPE, SHORT),
+    "method": (a.MCP_METHOD_NAME, SHORT),
+    "action": (a.AUDIT_ACTION, 32),
+    "target": (a.AUDIT_TARGET_ID, LONG),
+    "actor_id": (a.AUDIT_ACTOR_ID, SHORT),
+    "actor_type": (a.AUDIT_ACTOR_TYPE, 32),
+    "actor_provenance": (a.ACTOR_PROVENANCE, 16),
+    "user_email": (a.USER_EMAIL, SHORT),
+    "client_id": (a.ACTOR_CLIENT_ID, SHORT),
+    "session_id": (a.MCP_SESSION_ID, SHORT),
+    "call_id": (a.CALL_ID, 64),
+    "level": (a.LEVEL, 32),
+    "content_digest": (a.CONTENT_DIGEST, 128),
+    "record_hash": (a.RECORD_HASH, 128),
+    "previous_hash": (a.AUDIT_SEQUENCE_PREVIOUS_HASH, 128),
+}
+
+
+def row_of(received: Received) -> Row:
+    """The row. Raises :class:`NotARecord` when the record has no UUID to be found again by."""
+    record = received.record
+    get = record.attributes.get
+    row: Row = {
+        "record_id": _record_id(record),
+        "timestamp": moment(record.time),
+        "event_name": text(record.event_name, SHORT),
+        "user_id": text(user_of(record), SHORT),
+        "params": as_json(arguments_of(record)),
+        "trace_id": record.trace_id[:32] or None,
+        "span_id": record.span_id[:16] or None,
+        "duration_us": _integer(get(a.DURATION_US)),
+        "stream_id": text(record.stream_id, SHORT),
+        "sequence_number": _integer(get(a.AUDIT_SEQUENCE_NUMBER)),
+        "service_name": text(record.resource.get(_SERVICE), SHORT),
+        "record": as_json({"attributes": record.attributes, "body": body_of(record) or record.body}),
+        "line": received.line,
+    }
+    for column, (name, width) in _TEXTS.items():
+        row[column] = text(get(name), width)
+    return row
+
+
+def text(value: Any, width: int) -> str | None:
+    """A string as a column takes it; None for anything else."""
+    if type(value) is not str:
+        return None
+    return (value.replace("\0", "�") if "\0" in value else value)[:width]
+
+
+def as_json(value: Any) -> str | None:
+    """JSON text that every database takes: no NUL, which JSONB refuses. None for None."""
+    if value is None:
+        return None
+    made = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if "\\u0000" in made:
+        made = json.dumps(_without_nul(value), ensure_ascii=False, separators=(",", ":"))
+    return made
+
+
+def moment(nanoseconds: int) -> datetime:
+    """Nanoseconds since the epoch, as a time of a database: microseconds, no later than the year 9999."""
+    try:
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return _LATEST
+
+
+def _record_id(record: StoredRecord) -> str:
+    try:
+        return str(uuid.UUID(record.record_id))
+    except (ValueError, TypeError, AttributeError):
+        raise NotARecord("audit.record.id is no UUID") from None
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "�")
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return [_without_nul(item) for item in value] if isinstance(value, list) else value
