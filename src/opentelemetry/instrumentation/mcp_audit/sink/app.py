@@ -106,12 +106,19 @@ class Service:
                 request.stream(), headers.get("content-encoding", ""), headers.get("content-length"), limits.body
             )
             kept = await to_thread.run_sync(self._write, Batch(body, encoding), limiter=self._workers)
+        except (Refused, ClientDisconnect):
+            raise
         except Undecodable as error:
             return await self._undecodable(body, encoding, str(error))
         except Away as error:
             self.counts.refused(503)
             LOG.warning("records are not kept, and their sender must send them again: %s", error)
             return _failure(encoding, 503, "a store is away; send it again", retry=_RETRY_SECONDS)
+        except Exception:
+            # A defect of ours must not cost records: whoever sent them keeps them, and this is in the log.
+            self.counts.refused(503)
+            LOG.exception("records are not kept, and their sender must send them again")
+            return _failure(encoding, 503, "a defect; send it again", retry=_RETRY_SECONDS)
         finally:
             self._in_flight -= room
         self.counts.requests += 1
@@ -123,7 +130,7 @@ class Service:
             )
         return Response(b'{"partialSuccess":{}}' if encoding == "json" else b"", media_type=_MEDIA[encoding])
 
-    async def _undecodable(self, body: bytes, encoding: Encoding, why: str) -> Response:
+    async def _undecodable(self, body: bytearray, encoding: Encoding, why: str) -> Response:
         """Kept, so that nothing that was sent is lost without a trace; and refused, so that its sender knows."""
         self.counts.refused(400)
         text = base64.b64encode(body[: MAX_REJECTED_CHARACTERS // 2]).decode()

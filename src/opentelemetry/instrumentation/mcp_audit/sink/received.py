@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord, load_json, record_of
 from opentelemetry.instrumentation.mcp_audit.integrity.values import NotARecord, attributes_of
 
+from .compact import compact
+
 Encoding = Literal["json", "protobuf"]
 
 MAX_LINE_CHARACTERS: Final = 1024 * 1024
@@ -24,8 +26,6 @@ CHUNK: Final = 500
 _LARGE_BYTES: Final = 2 * 1024 * 1024
 # Of what is set apart, so much is kept: enough to find where it came from.
 MAX_REJECTED_CHARACTERS: Final = 64 * 1024
-
-_text: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Undecodable(ValueError):
@@ -52,7 +52,7 @@ class Rejected:
 class Batch:
     """The body of one request, decoded again for each place that keeps it: a large one as trees would fill the memory."""
 
-    body: bytes
+    body: bytes | bytearray
     encoding: Encoding
 
     def chunks(self, size: int = CHUNK) -> Iterator[tuple[list[Received], list[Rejected]]]:
@@ -71,7 +71,7 @@ class Batch:
             yield good, bad
 
 
-def decode(body: bytes, encoding: Encoding) -> Iterator[Received | Rejected]:
+def decode(body: bytes | bytearray, encoding: Encoding) -> Iterator[Received | Rejected]:
     """What stands in a request's body. Raises :class:`Undecodable`, and nothing else, before the first, for any bytes."""
     for group in _json_groups(body) if encoding == "json" else _protobuf_groups(body):
         scopes = group.get("scopeLogs", []) if isinstance(group, dict) else None
@@ -82,9 +82,11 @@ def decode(body: bytes, encoding: Encoding) -> Iterator[Received | Rejected]:
             yield from _records(scoped, group.get("resource") or {})
 
 
-def _json_groups(body: bytes) -> list[Any]:
+def _json_groups(body: bytes | bytearray) -> list[Any]:
     try:
-        tree, faults = load_json(body) if len(body) <= _LARGE_BYTES else (json.loads(body, object_hook=_packed), [])
+        tree, faults = (
+            load_json(bytes(body)) if len(body) <= _LARGE_BYTES else (json.loads(body, object_hook=_packed), [])
+        )
     except (NotARecord, ValueError) as error:
         raise Undecodable(str(error)[:200]) from None
     except RecursionError:
@@ -105,10 +107,10 @@ class _Packed(str):
 
 def _packed(tree: dict[str, Any]) -> Any:
     # Only a record has attributes and a time; a resource has no time, an attribute's value neither.
-    return _Packed(_text(tree)) if "attributes" in tree and "timeUnixNano" in tree else tree
+    return _Packed(compact(tree)) if "attributes" in tree and "timeUnixNano" in tree else tree
 
 
-def _protobuf_groups(body: bytes) -> Iterator[Any]:
+def _protobuf_groups(body: bytes | bytearray) -> Iterator[Any]:
     # Imported here: whoever sends JSON does not need it.
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -128,7 +130,9 @@ def _records(scoped: Any, resource: Any) -> Iterator[Received | Rejected]:
     scope = scoped.get("scope") or {}
     try:
         attributes, named = _resource(resource), _scope(scope)
-        head = f'{{"resourceLogs":[{{"resource":{_text(resource)},"scopeLogs":[{{"scope":{_text(scope)},"logRecords":['
+        head = (
+            f'{{"resourceLogs":[{{"resource":{compact(resource)},"scopeLogs":[{{"scope":{compact(scope)},"logRecords":['
+        )
     except (NotARecord, ValueError, RecursionError) as error:
         yield from (_rejected(f"resource or scope: {error}", record) for record in records)
         return
@@ -143,7 +147,7 @@ def _records(scoped: Any, resource: Any) -> Iterator[Received | Rejected]:
 def _received(tree: Any, head: str, resource: dict[str, Any], scope: tuple[str, str]) -> Received:
     if isinstance(tree, dict) and isinstance(tree.get("attributes"), list) and len(tree["attributes"]) > MAX_ATTRIBUTES:
         raise NotARecord(f"{len(tree['attributes'])} attributes, at most {MAX_ATTRIBUTES} are taken")
-    line = f"{head}{_text(tree)}]}}]}}]}}"
+    line = f"{head}{compact(tree)}]}}]}}]}}"
     if len(line) > MAX_LINE_CHARACTERS:
         raise NotARecord(f"a record of {len(line)} characters, at most {MAX_LINE_CHARACTERS} are taken")
     record = record_of(tree, b"", [], resource, scope)
@@ -169,7 +173,7 @@ def _scope(tree: Any) -> tuple[str, str]:
 
 def _rejected(reason: str, tree: Any) -> Rejected:
     try:
-        text = _text(tree)
+        text = compact(tree)
     except (ValueError, RecursionError, TypeError):
         text = repr(type(tree))
     return Rejected(reason, text[:MAX_REJECTED_CHARACTERS])

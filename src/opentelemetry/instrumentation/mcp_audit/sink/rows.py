@@ -7,7 +7,6 @@ for verification, and is what came.
 
 from __future__ import annotations
 
-import json
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
@@ -17,6 +16,7 @@ from opentelemetry.instrumentation.mcp_audit.integrity.values import NotARecord
 from opentelemetry.instrumentation.mcp_audit.record import attributes as a
 from opentelemetry.instrumentation.mcp_audit.render.seed import arguments_of, body_of, user_of
 
+from .compact import compact
 from .received import Received
 
 SHORT: Final = 255
@@ -91,9 +91,9 @@ def as_json(value: Any) -> str | None:
     """JSON text that every database takes: no NUL, which JSONB refuses. None for None."""
     if value is None:
         return None
-    made = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    made = compact(value)
     if "\\u0000" in made:
-        made = json.dumps(_without_nul(value), ensure_ascii=False, separators=(",", ":"))
+        made = compact(_without_nul(value))
     return made
 
 

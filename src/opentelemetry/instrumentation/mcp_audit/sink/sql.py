@@ -47,8 +47,8 @@ def engine_of(url: str, *, connections: int = 4) -> Engine:
         raise ValueError(f"{scheme}: no database of this kind; known are {', '.join(_DRIVERS)}")
     try:
         made = make_url(url).set(drivername=_DRIVERS[scheme])
-    except SQLAlchemyError as error:
-        raise ValueError(f"{scheme}: no database URL ({type(error).__name__})") from None
+    except (SQLAlchemyError, ValueError):
+        raise ValueError(f"{scheme}: no database URL of the form {scheme}://USER:PASSWORD@HOST:PORT/NAME") from None
     engine = create_engine(made, hide_parameters=True, pool_pre_ping=True, **_options(made, connections))
     if made.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _sqlite_durable)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from .rows import Row
 from .schema import COLUMNS
@@ -32,6 +33,24 @@ def for_dialect(name: str) -> Callable[[Connection, Sequence[Row]], int]:
 def _copied(connection: Connection, rows: Sequence[Row]) -> int:
     """PostgreSQL: COPY into a table of this session, and from there what is new."""
     driver: Any = connection.connection.driver_connection
+    try:
+        return _through_copy(driver, rows)
+    except connection.dialect.loaded_dbapi.Error as error:
+        # We speak to the driver ourselves here; what it says must look as everywhere else.
+        if driver.closed:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            "COPY",
+            None,
+            error,
+            connection.dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=driver.closed,
+            dialect=connection.dialect,
+        ) from error
+
+
+def _through_copy(driver: Any, rows: Sequence[Row]) -> int:
     with driver.cursor() as cursor:
         cursor.execute(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {_TEMPORARY} ON COMMIT DELETE ROWS AS "
