@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,3 +167,12 @@ def _unprivileged(command: list[str]) -> list[str]:
     if os.geteuid() != 0:
         return command
     return [_program("setpriv", "util-linux"), "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
+
+
+def empty(engine: Any) -> None:
+    """Drop what the sink made."""
+    from sqlalchemy import text
+
+    with engine.begin() as connection:
+        for name in ("audit_log", "audit_conflict", "audit_rejected", "audit_schema_version"):
+            connection.execute(text(f"DROP TABLE IF EXISTS {name}"))

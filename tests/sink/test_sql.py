@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import databases
@@ -21,39 +20,7 @@ from opentelemetry.instrumentation.mcp_audit.sink.received import Batch, Rejecte
 from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.store import Away, Kept
 
-KINDS = ["postgresql", "mariadb", "sqlite"]
 pytestmark = [pytest.mark.xdist_group("databases"), pytest.mark.timeout(180)]
-
-
-@pytest.fixture(scope="module")
-def postgresql() -> Iterator[databases.Server]:
-    with databases.postgresql() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[databases.Server]:
-    with databases.mariadb() as server:
-        yield server
-
-
-@pytest.fixture(params=KINDS)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """An empty database with the schema of this release."""
-    if request.param == "sqlite":
-        made = engine_of(f"sqlite:///{tmp_path}/audit.db")
-    else:
-        made = engine_of(request.getfixturevalue(request.param).url)
-        _empty(made)
-    migrate(made)
-    yield made
-    made.dispose()
-
-
-def _empty(engine: Engine) -> None:
-    with engine.begin() as connection:
-        for name in ("audit_log", "audit_conflict", "audit_rejected", "audit_schema_version"):
-            connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +166,7 @@ def test_the_schema_is_migrated_once_and_checked(engine: Engine) -> None:
 
 def test_months_are_made_ahead(postgresql: databases.Server, made: list[str]) -> None:
     engine = engine_of(postgresql.url)
-    _empty(engine)
+    databases.empty(engine)
     migrate(engine)
     found = {name for (name,) in rows(engine, "SELECT relname FROM pg_class WHERE relname LIKE 'audit\\_log\\_2%'")}
     now = datetime.now(timezone.utc)
@@ -234,7 +201,7 @@ def test_months_are_ranges_of_ids() -> None:
 def test_a_database_that_is_away_and_comes_back(request: pytest.FixtureRequest, kind: str, made: list[str]) -> None:
     server: databases.Server = request.getfixturevalue(kind)
     engine = engine_of(server.url)
-    _empty(engine)
+    databases.empty(engine)
     migrate(engine)
     store = SqlStore(engine)
     assert store.write(batch(made[:10])) == Kept(stored=10)
@@ -251,7 +218,7 @@ def test_a_database_that_is_away_and_comes_back(request: pytest.FixtureRequest, 
 
 def test_a_connection_that_breaks_in_the_middle(postgresql: databases.Server, made: list[str]) -> None:
     engine = engine_of(postgresql.url)
-    _empty(engine)
+    databases.empty(engine)
     migrate(engine)
     store = SqlStore(engine)
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 import click
 
 from opentelemetry.instrumentation.mcp_audit import environment_variables as env
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem, StoredRecord
-from opentelemetry.instrumentation.mcp_audit.journal.reader import Item, Journal, find
+from opentelemetry.instrumentation.mcp_audit.journal.reader import Item, Journal, find, in_time_order
 from opentelemetry.instrumentation.mcp_audit.render.csv import csv_header, csv_row
 from opentelemetry.instrumentation.mcp_audit.render.flat import flat_line
 from opentelemetry.instrumentation.mcp_audit.render.otlp import otlp_for_terminal, otlp_line
@@ -21,10 +22,11 @@ from opentelemetry.instrumentation.mcp_audit.render.table import header, row
 from opentelemetry.instrumentation.mcp_audit.render.text import visible
 from opentelemetry.instrumentation.mcp_audit.settings import default_root
 
+from ._exits import EXIT_UNREADABLE
 from ._odd import not_read
+from ._stores import split, stored
 
 Line = Callable[[StoredRecord], str]
-EXIT_UNREADABLE: Final = 2
 
 _LINES: Final[dict[str, Line]] = {
     "seed": seed_line,
@@ -84,6 +86,15 @@ def found(paths: Sequence[str]) -> Journal:
             click.echo(f"no journal in {', '.join(map(visible, looked))}", err=True)
         raise click.exceptions.Exit(EXIT_UNREADABLE)
     return journal
+
+
+def sources(paths: Sequence[str], since: int | None, until: int | None) -> tuple[Iterator[Item], bool]:
+    """All that is to be read, oldest first, files before databases, and whether something of it could not be found."""
+    files, urls = split(places(paths))
+    if urls and not files:
+        return stored(urls, since, until), False
+    journal = found(files)
+    return chain(in_time_order(journal.files), stored(urls, since, until)), bool(journal.problems)
 
 
 def readable(items: Iterable[Item], missed: bool = False) -> Iterator[StoredRecord]:

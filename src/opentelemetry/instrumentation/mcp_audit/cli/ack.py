@@ -15,7 +15,8 @@ from opentelemetry.instrumentation.mcp_audit.journal.acknowledged import acknowl
 from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK
 from opentelemetry.instrumentation.mcp_audit.render.text import iso_milliseconds, visible
 
-from ._output import EXIT_UNREADABLE, paths_argument, places
+from ._exits import EXIT_UNREADABLE
+from ._output import paths_argument, places
 from ._select import parse_time
 
 EPILOG = """\b

@@ -24,7 +24,8 @@ from opentelemetry.instrumentation.mcp_audit.settings import Settings, SettingsE
 from opentelemetry.instrumentation.mcp_audit.version import __version__
 
 from ._dead import unlocked
-from ._output import EXIT_UNREADABLE, paths_argument, places
+from ._exits import EXIT_UNREADABLE
+from ._output import paths_argument, places
 from .ack import directories
 
 EXIT_LEFT: Final = 1

@@ -23,6 +23,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("export:command", "Write records to a file."),
     "ack": ("ack:command", "Say up to when records are kept elsewhere."),
     "adopt": ("adopt:command", "Answer for the calls of processes that died."),
+    "reconcile": ("reconcile:command", "Say which records one place has and another has not."),
     "sink": ("sink:command", "Keep what a Collector sends in SQL databases and files."),
     "demo": ("demo:demo", "Show the whole thing with a real server and client."),
 }

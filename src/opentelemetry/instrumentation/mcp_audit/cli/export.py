@@ -13,10 +13,11 @@ from typing import BinaryIO
 import click
 
 from opentelemetry.instrumentation.mcp_audit.integrity.files import ledger_file
-from opentelemetry.instrumentation.mcp_audit.journal.reader import in_time_order
+from opentelemetry.instrumentation.mcp_audit.journal.reader import find
 
-from ._output import found, heading, line_of, paths_argument, places, readable
+from ._output import heading, line_of, paths_argument, places, readable, sources
 from ._select import Selection, selection_options
+from ._stores import split
 
 EPILOG = """\b
 Examples:
@@ -45,15 +46,16 @@ def command(selection: Selection, form: str, output: str | None, force: bool, pa
     """
     if form == "otlp":
         selection = replace(selection, lifecycle=True)
-    journal = found(paths)
+    items, missed = sources(paths, selection.since, selection.until)
     if output is not None:
-        _keep_out(output, places(paths), journal.files)
+        files = split(places(paths))[0]
+        _keep_out(output, files, find(files).files)
     line, head = line_of(form), heading(form)
     written = 0
     with _target(output, force) as out:
         if head is not None:
             out.write(head.encode() + b"\n")
-        for record in readable(in_time_order(journal.files), missed=bool(journal.problems)):
+        for record in readable(items, missed):
             if selection.wants(record):
                 out.write(line(record).encode("utf-8", "backslashreplace") + b"\n")
                 written += 1

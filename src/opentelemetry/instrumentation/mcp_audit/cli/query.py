@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import click
 
-from opentelemetry.instrumentation.mcp_audit.journal.reader import in_time_order
-
-from ._output import colours, emit, found, heading, line_of, paths_argument, readable
+from ._output import colours, emit, heading, line_of, paths_argument, readable, sources
 from ._select import Selection, selection_options
 
 EPILOG = """\b
@@ -34,16 +32,16 @@ def command(selection: Selection, limit: int | None, form: str, as_json: bool, p
     """Find records, oldest first (one of a call that outlived its process stands where it was told).
 
     Filters are joined by AND. GLOBs know * ? [abc]. PATH is a segment file, a journal directory or a directory of
-    these.
+    these, a Collector's archive, or a database that `sink` wrote (postgresql://…, mysql://…, sqlite:///…).
     """
-    journal = found(paths)
+    items, missed = sources(paths, selection.since, selection.until)
     colour = colours()
     name = "json" if as_json else form
     line, head = line_of(name, colour), heading(name, colour)
     if head is not None:
         emit(head)
     shown = 0
-    for record in readable(in_time_order(journal.files), missed=bool(journal.problems)):
+    for record in readable(items, missed):
         if selection.wants(record):
             emit(line(record))
             shown += 1

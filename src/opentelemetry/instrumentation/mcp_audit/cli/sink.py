@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._output import EXIT_UNREADABLE
+from ._exits import EXIT_UNREADABLE
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine

@@ -13,8 +13,9 @@ import click
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem
 from opentelemetry.instrumentation.mcp_audit.journal.reader import Follower, find, last, read_file
 
+from ._exits import EXIT_UNREADABLE
 from ._odd import not_read
-from ._output import EXIT_UNREADABLE, colours, emit, found, line_of, paths_argument, places, readable, tell
+from ._output import colours, emit, found, line_of, paths_argument, places, readable, tell
 from ._select import Selection, selection_options
 
 EPILOG = """\b

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 import click
 
 from opentelemetry.instrumentation.mcp_audit.integrity.report import Finding, Report, StreamReport, as_json
-from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
+from opentelemetry.instrumentation.mcp_audit.integrity.verify import machine_boot_id, verify_paths
 from opentelemetry.instrumentation.mcp_audit.render.text import iso_milliseconds, visible
 
 from ._output import paths_argument, places
+from ._stores import checked, split
 
 EPILOG = """\b
 Examples:
@@ -50,7 +51,7 @@ def command(machine: bool, strict: bool, foreign: bool, collected: bool, paths: 
     """Check every record against its hash, the chain, the numbers, the content and the resource.
 
     PATH is a segment file, a journal directory or a directory of these; or the archive that a Collector wrote, a file or
-    its directory. Nothing is changed or locked.
+    its directory; or a database that `sink` wrote (postgresql://…, mysql://…, sqlite:///…). Nothing is changed or locked.
     """
     report = _verified(places(paths), foreign, collected)
     if machine:
@@ -62,8 +63,13 @@ def command(machine: bool, strict: bool, foreign: bool, collected: bool, paths: 
 
 def _verified(looked: Sequence[str], foreign: bool, collected: bool) -> Report:
     """The report; one that says why when the verification itself could not be done (no room for its index, …)."""
+    files, urls = split(looked)
     try:
-        return verify_paths(looked, boot_id="" if foreign else None, collected=collected, progress=_progress())
+        report = Report()
+        if files or not urls:
+            report = verify_paths(files, boot_id="" if foreign else None, collected=collected, progress=_progress())
+        checked(urls, report, None if foreign else machine_boot_id())
+        return report
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         where = error.filename if isinstance(error, OSError) and isinstance(error.filename, str) else looked[0]

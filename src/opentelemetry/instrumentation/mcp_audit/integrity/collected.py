@@ -8,6 +8,7 @@ checked as they come; only those that come too early wait, in a temporary file, 
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -217,18 +218,22 @@ def is_collected(file: str) -> bool:
     return False
 
 
-def batches(opened: BinaryIO, name: str) -> Iterator[StoredRecord | Problem]:
+def batches(opened: BinaryIO, name: str, apart: bool = False) -> Iterator[StoredRecord | Problem]:
     """The records of a Collector's file, and what is none. A disk that was full leaves half a batch, and the next one is
     glued to it: reading goes on at the next beginning of a batch. Blank lines are nothing.
+
+    ``apart``: each record gets a line of its own as ``raw``, as if it had come alone; else ``raw`` is the whole batch.
     """
     for number, offset, line, ended in _long_lines(opened):
         if line is None:
             yield Problem(name, number, offset, f"a line of more than {MAX_BATCH_BYTES} bytes")
         elif line.strip():
-            yield from _batch(line, name, number, offset, ended)
+            yield from _batch(line, name, number, offset, ended, apart)
 
 
-def _batch(line: bytes, name: str, number: int, offset: int, ended: bool) -> Iterator[StoredRecord | Problem]:
+def _batch(
+    line: bytes, name: str, number: int, offset: int, ended: bool, apart: bool
+) -> Iterator[StoredRecord | Problem]:
     try:
         found = parse_line(line)
     except NotARecord as error:
@@ -237,12 +242,26 @@ def _batch(line: bytes, name: str, number: int, offset: int, ended: bool) -> Ite
             what = f"a batch that was not written to its end ({error})" if line.startswith(_BEGIN) else str(error)
             yield Problem(name, number, offset, what, torn=not ended)
             return
-        yield from _batch(line[:glued], name, number, offset, True)
-        yield from _batch(line[glued:], name, number, offset + glued, ended)
+        yield from _batch(line[:glued], name, number, offset, True, apart)
+        yield from _batch(line[glued:], name, number, offset + glued, ended, apart)
         return
-    for record in found:
+    alone = _alone(line) if apart and len(found) > 1 else None
+    for place, record in enumerate(found):
         record.file, record.line, record.offset = name, number, offset
+        if alone is not None:
+            record.raw = alone[place]
         yield record
+
+
+def _alone(line: bytes) -> list[bytes]:
+    """A line for each record of a batch that was parsed already, with its resource and scope around it."""
+    made: list[bytes] = []
+    for group in json.loads(line)["resourceLogs"]:
+        for scoped in group["scopeLogs"]:
+            for record in scoped["logRecords"]:
+                around = {**group, "scopeLogs": [{**scoped, "logRecords": [record]}]}
+                made.append(json.dumps({"resourceLogs": [around]}, ensure_ascii=False, separators=(",", ":")).encode())
+    return made
 
 
 def _long_lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None, bool]]:

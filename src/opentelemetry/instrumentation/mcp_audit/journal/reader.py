@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Final
 
+from opentelemetry.instrumentation.mcp_audit.integrity.collected import batches, is_collected
 from opentelemetry.instrumentation.mcp_audit.integrity.files import SEGMENT_NAME, journal_directories, segment_files
 from opentelemetry.instrumentation.mcp_audit.integrity.lines import lines, parsed, records
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import MAX_LINE_BYTES, Problem, StoredRecord
@@ -73,10 +74,11 @@ def start_of(file: str) -> int:
 
 
 def read_file(file: str) -> Iterator[Item]:
-    """Everything in one file, in file order."""
+    """Everything in one file, in file order: a segment, or what a Collector wrote."""
+    carried = is_collected(file)
     try:
         with open(file, "rb") as opened:
-            yield from records(opened, file)
+            yield from batches(opened, file, apart=True) if carried else records(opened, file)
     except (OSError, ValueError) as error:
         yield _unreadable(file, error)
 
