@@ -4,6 +4,7 @@
 nox -s core            the tests of the core on the oldest and the newest Python found, one on the oldest OpenTelemetry
 nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastmcp 2, 3 and 4
 nox -s servers         published servers that this project did not write
+nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s lint package    style and types; the wheel as a user installs it
 """
 
@@ -18,7 +19,7 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "servers"]
+nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink"]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -96,7 +97,7 @@ def install(session: nox.Session, group: str, *requirements: str, extras: str = 
 @nox.session
 @nox.parametrize("python", [FOUND[version] for version in ENDS], ids=ENDS)
 def core(session: nox.Session) -> None:
-    """All tests but the coverage matrix and the published servers, on the oldest and the newest Python found."""
+    """All tests but those that have a session of their own, on the oldest and the newest Python found."""
     oldest_otel = session.python == FOUND[OLDEST]
     session.log(f"Python found: {', '.join(FOUND)}; absent: {', '.join(ABSENT) or 'none'}; runs on: {', '.join(ENDS)}")
     session.log(f"OpenTelemetry: {'the oldest supported, 1.39.0/0.60b0' if oldest_otel else 'the newest'}")
@@ -106,7 +107,7 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", "--ignore=tests/coverage", "--ignore=tests/servers")
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink")))
 
 
 @nox.session(python=MAIN)
@@ -125,9 +126,16 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session(python=MAIN)
+def sink(session: nox.Session) -> None:
+    """What keeps records in databases: real servers, started by the tests (Debian: postgresql, mariadb-server)."""
+    install(session, "sink", extras="cli,fast,sql")
+    pytest(session, "tests/sink")
+
+
+@nox.session(python=MAIN)
 def lint(session: nox.Session) -> None:
     """Style, format and types."""
-    install(session, "lint", *CORE_STACK, "opentelemetry-distro")
+    install(session, "lint", *CORE_STACK, "opentelemetry-distro", extras="cli,fast,sql")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
