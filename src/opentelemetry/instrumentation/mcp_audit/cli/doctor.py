@@ -21,6 +21,7 @@ from opentelemetry.instrumentation.mcp_audit.settings import Settings, SettingsE
 
 from . import _checks
 from ._checks import Check
+from ._collector import collector
 from ._directory import journal
 from ._headings import answers
 from ._keyring import keyring
@@ -37,6 +38,7 @@ Examples:
   otel-mcp-audit doctor
   otel-mcp-audit doctor --json | jq '.checks[] | select(.light != "green")'
   OTEL_MCP_AUDIT_DIR=/var/lib/mcp-audit otel-mcp-audit doctor
+  otel-mcp-audit doctor --collector http://127.0.0.1:8888
 
 \b
 Run it as the user, and with the environment, that the server has.
@@ -45,13 +47,14 @@ Exit codes: 0 nothing red; 1 something is red; 2 wrong usage."""
 
 @click.command(epilog=EPILOG)
 @click.option("--json", "machine", is_flag=True, help="Everything as one JSON object.")
+@click.option("--collector", "metrics", metavar="URL", help="Also ask a Collector, by its metrics, what it dropped.")
 @click.argument("paths", metavar="[DIRECTORY]...", nargs=-1, type=click.Path(readable=False))
-def command(machine: bool, paths: tuple[str, ...]) -> None:
+def command(machine: bool, metrics: str | None, paths: tuple[str, ...]) -> None:
     """Look at the installation, the processes that are audited, and their journals; change nothing.
 
     DIRECTORY is a journal directory or a directory of these.
     """
-    content = examine(paths)
+    content = examine(paths, metrics)
     if machine:
         click.echo(json.dumps(content, ensure_ascii=False, indent=2))
     else:
@@ -59,7 +62,7 @@ def command(machine: bool, paths: tuple[str, ...]) -> None:
     raise click.exceptions.Exit(0 if content["healthy"] else 1)
 
 
-def examine(paths: Sequence[str]) -> dict[str, Any]:
+def examine(paths: Sequence[str], metrics: str | None = None) -> dict[str, Any]:
     """``{"healthy", "checks": [{topic, light, text}], "packages": {name: version}, "processes": [STATUS], "journals":
     [JOURNAL], "answers": {heading: [sentence]}}``; STATUS has the members of a status file and ``state`` (live, dead),
     JOURNAL those of ``_directory.py``."""
@@ -88,6 +91,8 @@ def examine(paths: Sequence[str]) -> dict[str, Any]:
             checks.append(Check("processes", "yellow", f"status cannot be read: {problems[0]}{more}"))
     checks += processes(statuses)
     checks += _keyring(statuses)
+    if metrics is not None:
+        checks += collector(metrics)
     newest = _newest(directories)
     checks += _checks.clock(newest[-1] if newest else None)
     return {
