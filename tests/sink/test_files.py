@@ -99,7 +99,7 @@ def test_a_link_is_not_followed(tmp_path: Path, made: list[str]) -> None:
     [
         ("file:", "file: there is no directory"),
         ("file:/nowhere/at/all.jsonl", "file: there is no directory /nowhere/at for all.jsonl"),
-        ("file:/tmp/x?format=xml", "file: format=xml is not known; known are otlp, seed"),
+        ("file:/tmp/x?format=xml", "file: format=xml is not known; known are otlp, seed, ocsf"),
         ("file:/tmp/x?max_megabytes=-1", "file: max_megabytes=-1 is no positive whole number"),
         ("file:/tmp/x?rotate=1", "file: rotate is not known; known are format, max_megabytes"),
     ],

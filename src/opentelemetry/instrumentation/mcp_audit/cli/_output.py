@@ -16,6 +16,7 @@ from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem, Sto
 from opentelemetry.instrumentation.mcp_audit.journal.reader import Item, Journal, find, in_time_order
 from opentelemetry.instrumentation.mcp_audit.render.csv import csv_header, csv_row
 from opentelemetry.instrumentation.mcp_audit.render.flat import flat_line
+from opentelemetry.instrumentation.mcp_audit.render.ocsf import ocsf_line
 from opentelemetry.instrumentation.mcp_audit.render.otlp import otlp_for_terminal, otlp_line
 from opentelemetry.instrumentation.mcp_audit.render.seed import seed_line
 from opentelemetry.instrumentation.mcp_audit.render.table import header, row
@@ -30,6 +31,7 @@ Line = Callable[[StoredRecord], str]
 
 _LINES: Final[dict[str, Line]] = {
     "seed": seed_line,
+    "ocsf": ocsf_line,
     "otlp": otlp_line,
     "csv": csv_row,
     "json": flat_line,

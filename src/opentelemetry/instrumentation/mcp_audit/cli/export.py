@@ -32,7 +32,7 @@ Exit codes: 0; 1 the file could not be written (it is there already, …);
 
 @click.command(epilog=EPILOG)
 @selection_options
-@click.option("--format", "form", type=click.Choice(["seed", "otlp", "csv"]), default="seed", show_default=True)
+@click.option("--format", "form", type=click.Choice(["seed", "ocsf", "otlp", "csv"]), default="seed", show_default=True)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Where to (0600). Default: stdout."
 )

@@ -24,7 +24,7 @@ Lines that are no records are named on stderr, with file and line, and passed ov
 @selection_options
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Stop after N records (the oldest come first).")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "seed", "otlp", "csv"]), default="table", show_default=True
+    "--format", "form", type=click.Choice(["table", "seed", "ocsf", "otlp", "csv"]), default="table", show_default=True
 )
 @click.option("--json", "as_json", is_flag=True, help="One flat JSON object a line.")
 @paths_argument

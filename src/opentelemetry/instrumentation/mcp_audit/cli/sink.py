@@ -32,7 +32,7 @@ Examples:
 
 \b
 A URL is postgresql://, mysql://, mariadb://, sqlite:///PATH or
-file:PATH[?format=otlp|seed][&max_megabytes=N]. Give one with a password by the
+file:PATH[?format=otlp|seed|ocsf][&max_megabytes=N]. Give one with a password by the
 variable AUDIT_SINK_TO (several with spaces between): others see a command line.
 
 \b

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from opentelemetry.instrumentation.mcp_audit.render.ocsf import ocsf_line
 from opentelemetry.instrumentation.mcp_audit.render.seed import seed_line
 
 from .received import Batch, Received, Rejected
@@ -24,6 +25,7 @@ _MEGABYTES: Final = 100
 _FORMS: Final[dict[str, Callable[[Received], str]]] = {
     "otlp": lambda received: received.line,
     "seed": lambda received: seed_line(received.record),
+    "ocsf": lambda received: ocsf_line(received.record),
 }
 
 
@@ -142,7 +144,7 @@ class FileStore:
 
 
 def file_store(url: str) -> FileStore:
-    """The store for ``file:PATH[?format=otlp|seed][&max_megabytes=N]``. Raises ValueError that says what is wrong."""
+    """The store for ``file:PATH[?format=otlp|seed|ocsf][&max_megabytes=N]``. Raises ValueError that says what is wrong."""
     split = urlsplit(url)
     asked = {name: values[-1] for name, values in parse_qs(split.query, keep_blank_values=True).items()}
     form, megabytes = asked.pop("format", "otlp"), asked.pop("max_megabytes", str(_MEGABYTES))
