@@ -5,6 +5,7 @@ nox -s core            the tests of the core on the oldest and the newest Python
 nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastmcp 2, 3 and 4
 nox -s servers         published servers that this project did not write
 nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
+nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
 nox -s lint package    style and types; the wheel as a user installs it
 """
 
@@ -19,7 +20,7 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink"]
+nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector"]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -107,7 +108,7 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink")))
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector")))
 
 
 @nox.session(python=MAIN)
@@ -130,6 +131,14 @@ def sink(session: nox.Session) -> None:
     """What keeps records in databases: real servers, started by the tests (Debian: postgresql, mariadb-server)."""
     install(session, "sink", extras="cli,fast,sql")
     pytest(session, "tests/sink")
+
+
+@nox.session(python=MAIN)
+def collector(session: nox.Session) -> None:
+    """`collector-config/` with the real Collector. The binary is built first, outside of any test's time limit."""
+    install(session, "test", *CORE_STACK, extras="cli,fast,otel")
+    session.run("collector-config/distribution/build.sh", external=True)
+    pytest(session, "tests/collector")
 
 
 @nox.session(python=MAIN)

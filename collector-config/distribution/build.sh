@@ -55,6 +55,6 @@ if [ ! -x "$binary" ]; then
 	mkdir -p "$kept/$key"
 	exec 9>"$kept/$key/lock"
 	if command -v flock >/dev/null; then flock 9; fi
-	[ -x "$binary" ] || build >&2
+	if [ ! -x "$binary" ]; then build >&2; fi
 fi
 echo "$binary"
