@@ -70,7 +70,9 @@ def test_with_no_sink_it_does_not_start(tmp_path: Path) -> None:
 def test_a_shared_collector_with_nowhere_for_ordinary_logs_does_not_start() -> None:
     done = validate("audit.yaml", FILE, "overlays/shared.yaml")
     assert done.returncode == 1
-    assert 'connector "forward/ordinary" used as exporter in [logs/ordinary] pipeline but not used in any' in done.stderr
+    assert (
+        'connector "forward/ordinary" used as exporter in [logs/ordinary] pipeline but not used in any' in done.stderr
+    )
 
 
 def test_everything_listens_on_loopback_only_by_default() -> None:
@@ -84,7 +86,12 @@ def test_every_key_that_is_not_default_has_a_reason() -> None:
     reads and who guards it is plain."""
     plain = ("endpoint", "cert_file", "key_file", "path", "auth")
     without = []
-    for path in [*CONFIG.glob("*.yaml"), *CONFIG.glob("overlays/*"), *CONFIG.glob("sinks/*"), *CONFIG.glob("sources/*")]:
+    for path in [
+        *CONFIG.glob("*.yaml"),
+        *CONFIG.glob("overlays/*"),
+        *CONFIG.glob("sinks/*"),
+        *CONFIG.glob("sources/*"),
+    ]:
         lines = path.read_text().split("\nservice:")[0].splitlines()
         assert lines[0].startswith("# "), f"{path.name} does not say what it is for"
         for before, line in zip(lines, lines[1:], strict=False):

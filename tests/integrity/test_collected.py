@@ -106,7 +106,7 @@ def test_without_bodies(tmp_path: Path, streams: list[list[str]]) -> None:
         stripped.append(json.dumps(tree))
     report = verify_paths([archive(tmp_path / "a", batch(stripped))])
     assert report.verdict == "valid"
-    assert said(report) == [("note", "the body is not here, only its digest")] * 3
+    assert said(report) == [("note", "the body is not here, only its digest (3 of 5 records)")]
 
 
 def test_an_open_tail_is_a_note(tmp_path: Path, streams: list[list[str]]) -> None:
@@ -169,3 +169,33 @@ def test_what_is_neither(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     report = verify_paths([tmp_path / "nope.jsonl"], collected=True)
     assert report.exit_code() == 2
+
+
+def test_a_line_of_any_number_of_pieces(tmp_path: Path, streams: list[list[str]]) -> None:
+    whole = [batch([line]) for line in streams[0]]
+    path = archive(tmp_path, (whole[0][:200] * 3000) + "".join(whole))
+    report = verify_paths([path])
+    assert (report.exit_code(), report.records) == (0, 5)
+
+
+@pytest.mark.parametrize("kept", range(1, 18))
+def test_a_batch_whose_line_end_is_missing_and_the_first_bytes_of_the_next(
+    tmp_path: Path, streams: list[list[str]], kept: int
+) -> None:
+    whole = [batch([line]) for line in streams[0]]
+    path = archive(tmp_path, whole[0] + whole[1][:kept] + whole[1], *whole[2:4])
+    with path.open("a") as file:
+        file.write(whole[4] + whole[0][:kept])
+    report = verify_paths([path])
+    assert (report.exit_code(), report.records) == (0, 5), said(report)
+
+
+def test_what_every_record_got_on_the_way_is_told_once(tmp_path: Path, streams: list[list[str]]) -> None:
+    peer = '"attributes": [{"key": "mcp_audit.collector.peer", "value": {"stringValue": "10.0.0.1"}}, '
+    lines = [line.replace('"logRecords":[{"attributes":[', f'"logRecords":[{{{peer}', 1) for line in streams[0]]
+    report = verify_paths([archive(tmp_path, batch(lines))])
+    assert report.exit_code() == 0
+    assert ("note", "mcp_audit.collector.peer was added on the way and is covered by no hash (5 of 5 records)") in said(
+        report
+    )
+    assert report.count("note") == 1, said(report)

@@ -56,19 +56,20 @@ def opened(url: str) -> Iterator[Engine]:
 
 def stored(urls: Sequence[str], since: int | None, until: int | None) -> Iterator[StoredRecord | Problem]:
     """The records of the databases, one database after the other, each oldest first."""
-    from opentelemetry.instrumentation.mcp_audit.sink.stored import records
-
     for url in urls:
         with opened(url) as engine:
+            from opentelemetry.instrumentation.mcp_audit.sink.stored import records
+
             yield from records(engine, since, until)
 
 
 def checked(urls: Sequence[str], report: Report, boot_id: str | None) -> None:
     """Verify the databases into ``report``."""
-    from opentelemetry.instrumentation.mcp_audit.sink.stored import check_store
-
     for url in urls:
         with opened(url) as engine:
+            # Here, not above: what it needs is there only with the extra, which `opened` has asked for.
+            from opentelemetry.instrumentation.mcp_audit.sink.stored import check_store
+
             name = engine.url.render_as_string(hide_password=True)
             before = len(report.streams)
             check_store(engine, name, report, boot_id)

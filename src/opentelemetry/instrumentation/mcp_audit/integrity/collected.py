@@ -234,23 +234,35 @@ def batches(opened: BinaryIO, name: str, apart: bool = False) -> Iterator[Stored
 def _batch(
     line: bytes, name: str, number: int, offset: int, ended: bool, apart: bool
 ) -> Iterator[StoredRecord | Problem]:
-    try:
-        found = parse_line(line)
-    except NotARecord as error:
-        glued = line.find(_BEGIN, 1)
-        if glued < 0:
-            what = f"a batch that was not written to its end ({error})" if line.startswith(_BEGIN) else str(error)
-            yield Problem(name, number, offset, what, torn=not ended)
-            return
+    while True:
+        try:
+            found = parse_line(line)
+            break
+        except NotARecord as error:
+            glued = line.find(_BEGIN, 1)
+            if glued < 0:
+                whole = _without_stub(line)
+                if whole != line:
+                    line = whole
+                    continue
+                what = f"a batch that was not written to its end ({error})" if line.startswith(_BEGIN) else str(error)
+                yield Problem(name, number, offset, what, torn=not ended)
+                return
+        # Not by recursion: a line may be glued of any number of pieces.
         yield from _batch(line[:glued], name, number, offset, True, apart)
-        yield from _batch(line[glued:], name, number, offset + glued, ended, apart)
-        return
+        line, offset = line[glued:], offset + glued
     alone = _alone(line) if apart and len(found) > 1 else None
     for place, record in enumerate(found):
         record.file, record.line, record.offset = name, number, offset
         if alone is not None:
             record.raw = alone[place]
         yield record
+
+
+def _without_stub(line: bytes) -> bytes:
+    """A batch without the first few bytes of a next one that was torn before it could be known as one."""
+    at = line.rfind(b"}{", max(0, len(line) - len(_BEGIN) - 1))
+    return line[: at + 1] if at >= 0 and _BEGIN.startswith(line[at + 1 :]) else line
 
 
 def _alone(line: bytes) -> list[bytes]:

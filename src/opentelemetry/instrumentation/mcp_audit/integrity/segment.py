@@ -55,7 +55,8 @@ class SegmentCheck:
     ``boot_id`` is that of the machine that verifies: a stream of another boot that never got its end may have holes
     where the power cut left them; there the first hole ends it. ``holes``: what the ledger says of that. A ledger is
     checked as any stream is, but has no end record (``ledger``). ``collected``: the records come out of what a Collector
-    or a store holds, in order, without the names of files and perhaps without bodies.
+    or a store holds, in order, without the names of files and perhaps without bodies; what every record got on the way
+    is told once.
     """
 
     file: str
@@ -71,6 +72,7 @@ class SegmentCheck:
     _end: StoredRecord | None = None
     _hole: _Hole | None = None
     _unreadable: bool = False
+    _noted: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.report = StreamReport(self.file, ledger=self.ledger)
@@ -98,6 +100,9 @@ class SegmentCheck:
             report.add(
                 Finding("note", self.file, "no end record: its writer lives, or ended without closing the stream")
             )
+        for sentence, count in self._noted.items():
+            report.add(Finding("note", self.file, f"{sentence} ({count} of {self._lines} records)"))
+        self._noted.clear()
         return self.report
 
     # --- steps -----------------------------------------------------------------------------------------------------
@@ -126,7 +131,10 @@ class SegmentCheck:
             self._add("violation", record, f"a record after the end record of line {self._end.line}")
         self._place_in_stream(record)
         for kind, sentence in wrong_alone(record, self.collected):
-            self._add(kind, record, sentence)
+            if self.collected and kind == "note":
+                self._noted[sentence] = self._noted.get(sentence, 0) + 1
+            else:
+                self._add(kind, record, sentence)
         if self._opened is None:
             self._open(record)
         else:
