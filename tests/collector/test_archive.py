@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collector import Collector, post
 from delivered import archived, batches, ids, lines_of, send, written
+
+from collector import Collector, post
 
 PIPELINE = ("audit.yaml", "sinks/file.yaml")
 

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from collector import CONFIG, Collector, binary, validate
 
 FILE = "sinks/file.yaml"

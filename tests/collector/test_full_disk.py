@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from collector import Collector, post
 from delivered import archived, batches, written
 
+from collector import Collector, post
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
 
 

@@ -7,10 +7,10 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from collector import Collector
 from delivered import archived, arrived, ids, lines_of, send, written
 from journals import ORIGIN, journal, record, until
 
+from collector import Collector
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
 
 PIPELINE = ("audit.yaml", "sinks/file.yaml", "sources/journal.yaml")
@@ -58,7 +58,7 @@ def test_killed_in_the_middle_while_the_journal_is_written_and_rotated(tmp_path:
         for index in range(250):
             trail.append(record(f"r{round_}-{index}", 300))
         # Only where it is certainly in the middle is a kill worth anything.
-        until(lambda: len(arrived(collector)) > 250 * round_, 30)
+        until(lambda least=250 * round_: len(arrived(collector)) > least, 30)
         collector.kill()
         pause.wait(0.05)
         collector.start()

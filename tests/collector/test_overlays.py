@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority, Pair
-from collector import Collector, join_lines, post
 from delivered import archived, ids, written
+
+from collector import Collector, join_lines, post
 
 TAKEN = (200, b'{"partialSuccess":{}}')
 

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from collector import Collector, join_lines, post
 from delivered import archived, ids, written
+
+from collector import Collector, join_lines, post
 
 ORDINARY = """
 exporters:

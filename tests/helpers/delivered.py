@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from collector import Collector, join_lines, post
 from journals import journal, record
+
+from collector import Collector, join_lines, post
 
 _BEGIN = b'{"resourceLogs":['
 
