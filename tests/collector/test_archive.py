@@ -164,3 +164,10 @@ def test_a_segment_is_not_judged_as_an_archive(tmp_path: Path) -> None:
     segment.write_bytes(b"".join([rest[0], first, *rest[1:]]))
     assert verdict(segment)["exit_code"] == 1
     assert lines_of(tmp_path / "journal")
+
+
+def test_of_several_json_values_in_one_request_only_the_first_is_taken(collector: Collector, tmp_path: Path) -> None:
+    """A trap for whoever posts a journal's file as it is: 200, and all but one record dropped. Lines must be joined."""
+    lines = written(tmp_path / "journal", 5)
+    assert post(collector.logs_url, b"\n".join(lines)) == (200, b'{"partialSuccess":{}}')
+    assert ids(archived(collector)) == ids(lines[:1])
