@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from collector import CONFIG, binary
 
 DISTRIBUTION = CONFIG / "distribution"
@@ -81,3 +83,13 @@ def test_the_manifest_and_go_mod_name_the_same_versions() -> None:
     assert len(wanted) > 20
     pinned = dict(re.findall(r"^\t(\S+) (v\S+)$", (DISTRIBUTION / "go.mod").read_text(), re.MULTILINE))
     assert {module: pinned.get(module) for module, _ in wanted} == dict(wanted)
+
+
+def test_without_a_collector_tests_skip_and_in_ci_they_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTELCOL_MCP_AUDIT", "/nowhere/otelcol")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="run `make collector` once"):
+        binary.__wrapped__()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="OTELCOL_MCP_AUDIT=/nowhere/otelcol is not a program"):
+        binary.__wrapped__()
