@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from certificates import Authority, Pair
 from delivered import archived, ids, written
+from journals import until
 
 from collector import Collector, join_lines, post
 
@@ -83,6 +85,29 @@ def test_tls(encrypted: Collector, ours: Authority, strangers: Authority, lines:
     assert set(ids(archived(encrypted)).values()) == {1}
 
 
+def test_a_renewed_certificate_is_taken_up(
+    tmp_path: Path, ours: Authority, strangers: Authority, lines: list[bytes]
+) -> None:
+    """By the overlay after a minute; here sooner."""
+    soon = tmp_path / "soon.yaml"
+    soon.write_text("receivers: {otlp: {protocols: {http: {tls: {reload_interval: 50ms}}}}}\n")
+    served, renewed = ours.issue("renewed"), strangers.issue("renewed")
+    env = {"AUDIT_TLS_CERT": str(served.cert), "AUDIT_TLS_KEY": str(served.key)}
+
+    def taken(by: Authority) -> bool:
+        try:
+            return post(tls(collector), join_lines(lines), context=trusting(by.root)) == TAKEN
+        except OSError:
+            return False
+
+    with Collector(tmp_path / "c", "audit.yaml", "sinks/file.yaml", "overlays/tls.yaml", soon, env=env) as collector:
+        assert taken(ours)
+        shutil.copyfile(renewed.key, served.key)
+        shutil.copyfile(renewed.cert, served.cert)
+        until(lambda: taken(strangers), 30)
+        assert not taken(ours)
+
+
 def test_tls_over_grpc(encrypted: Collector, ours: Authority, strangers: Authority, lines: list[bytes]) -> None:
     grpc = pytest.importorskip("grpc", reason="the extra `otel` brings gRPC")
     assert grpc_code(encrypted, lines, grpc.ssl_channel_credentials(ours.root.read_bytes())) == "OK"
@@ -122,7 +147,12 @@ def test_bearer(tmp_path: Path, lines: list[bytes]) -> None:
             401
         ] * 5
         assert ids(archived(collector)) == ids(lines)
-        assert "first-secret" not in collector.log_text()
+        token.write_text("second-secret\n")
+        until(lambda: status("Bearer second-secret") == 200, 30)
+        assert status("Bearer first-secret") == 401, (
+            "a new token is taken up without a restart, and the old one is over"
+        )
+        assert "-secret" not in collector.log_text()
 
 
 def test_bearer_over_grpc(tmp_path: Path, lines: list[bytes]) -> None:
