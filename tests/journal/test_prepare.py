@@ -56,6 +56,38 @@ def test_every_step_is_on_the_disk_before_the_next(tmp_path: Path) -> None:
     assert with_parts.commits.outcome(made.stream_id, 1) is True
 
 
+def test_each_directory_that_it_makes_is_on_the_disk_before_what_stands_in_it(tmp_path: Path) -> None:
+    above, directory = tmp_path / "above", tmp_path / "above" / "journal"
+    with_parts = _Prepared(directory)
+    with_parts.preparer.prepare(1)
+    steps = [(step.operation, step.name) for step in with_parts.disk.steps]
+    assert steps[:6] == [
+        *(("make_directory", tmp_path.name), ("sync_directory", tmp_path.parent.name)),
+        *(("make_directory", above.name), ("sync_directory", tmp_path.name)),
+        *(("make_directory", directory.name), ("sync_directory", above.name)),
+    ]
+    assert directory.stat().st_mode & 0o777 == above.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_somebody_made_may_not_be_on_the_disk_yet(tmp_path: Path) -> None:
+    with_parts = _Prepared(tmp_path)
+    for _ in range(2):
+        with_parts.preparer.prepare(1)
+    assert len(with_parts.disk.asked("sync_directory", tmp_path.parent.name)) == 1, "once for a process"
+
+
+def test_what_is_above_may_be_closed_to_us(tmp_path: Path) -> None:
+    directory = tmp_path / "journal"
+    with_parts = _Prepared(directory)
+    error = PermissionError(13, "Permission denied")
+    with with_parts.disk.raising(error, "sync_directory", name=tmp_path.name):
+        with pytest.raises(PermissionError):
+            with_parts.preparer.prepare(1)
+        # Now it is there, and whether it is on the disk is for who made it to see to.
+        made = with_parts.preparer.prepare(1)
+    assert kinds(read(made.segment.path)) == ["opened"]
+
+
 def test_the_next_one_names_the_one_before_and_the_marker_follows(tmp_path: Path) -> None:
     with_parts = _Prepared(tmp_path)
     first, second = with_parts.preparer.prepare(1), with_parts.preparer.prepare(1)

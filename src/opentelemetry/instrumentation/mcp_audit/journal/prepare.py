@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a segment begins (``docs/format.md`` 5): every step is on the disk before the next one relies on it.
 
-marker -> file, made new and locked -> first record -> sync, directory synced -> marker names it -> ledger ``opened`` -> records
+directory, its name synced -> marker -> file, made new and locked -> first record -> sync, directory synced -> marker names it -> ledger ``opened`` -> records
 
 So whoever finds a dead process's marker finds all its segments from there, and a segment that the ledger does not know
 holds nothing but its first record.
@@ -48,6 +48,7 @@ class Preparer:
         self._marker = marker
         self._commits = commits
         self._lock = threading.Lock()
+        self._has_directory = False
         self._waiting: tuple[Writing, AuditRecord] | None = None
         self._last: Writing | None = None
 
@@ -74,7 +75,11 @@ class Preparer:
             waiting[0].segment.close()
 
     def _begin(self) -> tuple[Writing, AuditRecord]:
-        self._disk.make_directory(self._directory)
+        if not self._has_directory:
+            make_durable(self._directory, self._disk)
+            self._has_directory = True
+        else:
+            self._disk.make_directory(self._directory)
         stream_id = str(uuid.uuid4())
         self._marker.open(stream_id)
         made = segment.create(self._directory, stream_id, self._disk)
@@ -101,3 +106,22 @@ class Preparer:
         """
         last = self._last
         return None if last is None else (last.segment.stream_id, last.segment.head if last.over else None)
+
+
+def make_durable(directory: Path, disk: Disk) -> None:
+    """Make the directory and what is missing above it; each name is on the disk before the next one. Raises OSError.
+
+    So only the last that is there already may not be: a process that made it was killed before it could sync.
+    """
+    levels = [directory]
+    while not levels[-1].is_dir() and levels[-1] != levels[-1].parent:
+        levels.append(levels[-1].parent)
+    for level in reversed(levels):
+        there = level.is_dir()
+        disk.make_directory(level)
+        try:
+            disk.sync_directory(level.parent)
+        except PermissionError:
+            # Who may not even open what is above it did not make it.
+            if not there:
+                raise
