@@ -73,6 +73,7 @@ def cut(disk: Disk, descriptor: int, start: int, end: int, directory: Path, name
     finally:
         disk.close(out)
     disk.sync_directory(quarantine)
+    disk.sync_directory(directory)
     disk.truncate(descriptor, start)
     disk.sync(descriptor)
     return kept
