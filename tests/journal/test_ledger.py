@@ -286,6 +286,16 @@ def _holds_lock(place: Path) -> bool:
     return False
 
 
+def test_no_line_is_written_behind_one_that_is_not_on_the_disk(tmp_path: Path) -> None:
+    """Of two that are not synced a power cut may keep the second and leave zeros in the first."""
+    disk = FaultyDisk()
+    _ledger(tmp_path, disk).append(_entry(0), _entry(1))
+    steps = [step.operation for step in disk.steps if step.name in ("ledger.jsonl", tmp_path.name)]
+    first = ["open", "create", "sync", "write", "sync", "sync_directory"]
+    assert steps == [*first, "write", "sync", "write", "sync", "close"]
+    assert len((tmp_path / "ledger.jsonl").read_bytes().splitlines()) == 3
+
+
 @pytest.mark.parametrize("taken", [0, 1, 300, 900])
 def test_a_short_write_leaves_no_entry(tmp_path: Path, taken: int) -> None:
     disk = FaultyDisk()

@@ -99,7 +99,7 @@ def test_the_ledger_is_told_and_synced_before_anything_is_deleted(tmp_path: Path
     days(tmp_path, 9, 8)
     disk = Watched()
     pruner(tmp_path, disk).prune(EVERYTHING, NOW)
-    assert disk.steps == ["sync", "write", "sync", "unlink", "unlink", "sync_directory"]
+    assert disk.steps == ["sync", "write", "sync", "write", "sync", "unlink", "unlink", "sync_directory"]
 
 
 def test_nothing_acknowledged_nothing_deleted(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ class Ledger:
         self._say = say
 
     def append(self, *records: AuditRecord, timeout: float = 5.0) -> None:
-        """Write the entries and return when they are on the disk. Raises OSError; then none of them counts.
+        """Write the entries and return when they are on the disk. Raises OSError; then one of them, and all behind it, does
+        not count.
 
         The caller may try the same records again: one that did get into the file is not written twice.
         """
@@ -139,26 +140,31 @@ class Ledger:
         self._disk.sync(descriptor)
         end = self._end(descriptor)
         ids = [record.attributes.get(AUDIT_RECORD_ID) for record in records]
-        # They were written together, so the last one in the file means that all before it are.
+        # They were written in their order, so the last one in the file means that all before it are.
         todo = list(records[ids.index(end.last_id) + 1 :] if end.last_id in ids else records)
         if end.number == 0:
             todo.insert(0, self._begin(end.stream_id))
-        data, number, head = b"", end.number, end.head
+        size, number, head = end.size, end.number, end.head
         for record in todo:
             number += 1
             sealed = seal(encode(record), end.stream_id, number, head)
             head = sealed.hash
-            data += end.envelope.line(sealed.text)
+            # One by one: of two that are not synced a power cut may keep the second and leave a hole in the first.
+            size = self._write(descriptor, size, end.envelope.line(sealed.text))
+
+    def _write(self, descriptor: int, size: int, line: bytes) -> int:
+        """Write one line behind ``size`` bytes, and sync it. The size after that."""
         try:
-            if data and (written := self._disk.write(descriptor, data)) != len(data):
-                raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written (is the disk full?)")
+            if (written := self._disk.write(descriptor, line)) != len(line):
+                raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes could be written (is the disk full?)")
             self._disk.sync(descriptor)
-            if end.size == 0:
+            if size == 0:
                 self._disk.sync_directory(self._directory)
         except OSError:
             # If this fails too, the next append finds the torn line, or the whole one, and goes on from there.
-            self._disk.truncate(descriptor, end.size)
+            self._disk.truncate(descriptor, size)
             raise
+        return size + len(line)
 
     def _end(self, descriptor: int) -> _End:
         size = os.fstat(descriptor).st_size
