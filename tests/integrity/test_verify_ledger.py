@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ledgers import Ledger, ended, ledger_of, rechain
-from trail_oracle import BOOT, Trail, sample
+from trail_oracle import BOOT, Trail, attribute, sample
 
 from opentelemetry.instrumentation.mcp_audit.integrity import directory as directory_module
 from opentelemetry.instrumentation.mcp_audit.integrity.report import Report
@@ -203,6 +203,25 @@ def test_holes_of_a_power_cut(tmp_path: Path) -> None:
     assert check(tmp_path, boot="another").exit_code() == 1
     Ledger().opened(trail).closed(trail).write(tmp_path)
     assert check(tmp_path, boot="another").exit_code() == 1
+
+
+def test_a_record_behind_a_hole_is_no_second_one_of_its_call(tmp_path: Path) -> None:
+    """Its call was told as abandoned by the adopter, who did not count it either."""
+    trail = opened(6)
+    lines = trail.lines()
+    trail.write(tmp_path, [*lines[:3], b"\0" * 500 + b"\n", *lines[4:]])
+    adopter = Trail(stream=SECOND, seed=2)
+    adopter.call()
+    behind = attribute(trail.records[5], "audit.record.id")["stringValue"]
+    attribute(adopter.records[1], "audit.record.id")["stringValue"] = behind
+    rechain(adopter)
+    adopter.write(tmp_path)
+    Ledger().opened(trail).adopted(trail, "sealed").opened(adopter).write(tmp_path)
+    report = check(tmp_path)
+    assert report.exit_code() == 0, said(report)
+    # Without a hole it is one call with two outcomes.
+    trail.write(tmp_path)
+    assert one_says(check(tmp_path), "violation", "with other content under number 2")
 
 
 def test_an_end_behind_a_hole_was_not_on_the_disk_for_sure(tmp_path: Path) -> None:

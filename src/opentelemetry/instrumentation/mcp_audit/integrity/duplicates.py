@@ -35,6 +35,12 @@ class IdIndex:
         if len(self._waiting) >= _BATCH:
             self._write()
 
+    def forget(self, file: str, line: int) -> None:
+        """What stands in ``file`` from ``line`` on counts for nothing."""
+        self._write()
+        known = [(number, line) for number, name in enumerate(self._files) if name == file]
+        self._database.executemany("DELETE FROM place WHERE file = ? AND line >= ?", known)
+
     def repeated(self) -> Iterator[list[Place]]:
         """Places that may hold one id, in the order in which they were added; a place that was read twice is one."""
         self._write()

@@ -63,6 +63,9 @@ def read_segment(
             check.report.add(Finding("unreadable", file, f"cannot be read: {reason(error)}"))
             return check.report, False
         report = check.finish()
+        if check.stopped_at is not None:
+            # A call whose record stands there may have been told as abandoned: that is no second record of it.
+            ids.forget(file, check.stopped_at)
         if report.verdict == "valid" or not changed:
             break
     return report, only_zeros and report.lines == 1

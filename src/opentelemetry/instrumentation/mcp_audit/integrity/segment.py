@@ -65,6 +65,8 @@ class SegmentCheck:
     ledger: bool = False
     collected: bool = False
     report: StreamReport = field(init=False)
+    stopped_at: int | None = field(init=False, default=None)
+    """When finished: the line from which on nothing is vouched for, as a power cut may have left it there."""
     _opened: StoredRecord | None = None
     _previous_hash: str | None = None
     _previous_number: int = 0
@@ -232,6 +234,7 @@ class SegmentCheck:
 
     def _stop_at_hole(self, hole: _Hole) -> None:
         """The stream ends where it stopped being whole; what stood there was never vouched for."""
+        self.stopped_at = hole.place.line
         for name in _COVERED:
             setattr(self.report, name, getattr(hole.covered, name))
         self.report.ended = False
