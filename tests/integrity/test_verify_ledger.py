@@ -270,6 +270,16 @@ def test_no_ledger_at_all(tmp_path: Path) -> None:
     assert check(tmp_path).exit_code() == 0
 
 
+def test_no_ledger_yet_and_zeros_in_the_first_record(tmp_path: Path) -> None:
+    """The first process's first segment after a power cut: the same note as beside a ledger."""
+    first = Trail()
+    path = first.write(tmp_path, [b"\0" * 300 + first.lines()[0][300:]])
+    report = check(tmp_path)
+    assert [(found.kind, found.file) for found in report.all_findings()] == [("note", str(path))]
+    assert one_says(report, "note", "there is no ledger (ledger.jsonl) in this directory")
+    assert (report.exit_code(), report.streams[0].verdict) == (0, "valid")
+
+
 def contradicting(change: Callable[[Ledger, Trail], Any]) -> tuple[Ledger, Trail]:
     trail = sample(2)
     ledger = Ledger()

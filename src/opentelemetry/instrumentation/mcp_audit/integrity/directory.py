@@ -143,6 +143,7 @@ class DirectoryCheck:
                 # Its first record had not reached the disk when the power went: nothing was ever written behind it.
                 one.report.findings.clear()
                 one.report.counted.clear()
+                one.report.judge()
             if ledger is None and one.report.verdict == "unreadable":
                 return None  # no record in it, and no ledger beside it: nothing says that this is a journal at all
             kind, sentence = unknown(one.report, _NO_LEDGER if ledger is None else _NOT_THERE)
