@@ -226,6 +226,8 @@ class Recording:
             self._log.operations.append(Sync(file))
 
     def sync_directory(self, path: Path) -> None:
+        if path in self._log.base.parents:
+            return  # what is above was there before, and is on the disk
         with self._log.lock:
             self._log.operations.append(SyncDirectory(self._allowed("sync_directory", path)))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from disk_log import Log
+from disk_log import Log, Mark
 from processes import JOURNAL, Machine, Process, boot_id
 
 from opentelemetry.instrumentation.mcp_audit.journal.acknowledged import acknowledge
@@ -44,6 +44,7 @@ def record(history: Callable[[Script], None], seed: int) -> Log:
             (base / JOURNAL).mkdir(mode=0o700)
         log = Log.of(base)
         history(Script(machine, log))
+        assert any(isinstance(each, Mark) and each.what == "told" for each in log.operations), "nothing was recorded"
         return log
 
 

@@ -76,6 +76,7 @@ class File:
     sectors: dict[int, list[tuple[int, bytes]]] = field(default_factory=dict)
     dirty: set[int] = field(default_factory=set)
     size_dirty: bool = False
+    _latest: bytes | None = None
 
     @staticmethod
     def holding(data: bytes, moment: int = 0) -> File:
@@ -89,6 +90,7 @@ class File:
         return self.sizes[-1][1]
 
     def write(self, moment: int, offset: int, data: bytes) -> None:
+        self._latest = None
         position = 0
         while position < len(data):
             sector, start = divmod(offset + position, SECTOR)
@@ -102,6 +104,7 @@ class File:
     def resize(self, moment: int, size: int) -> None:
         if size == self.size:
             return
+        self._latest = None
         for sector in [each for each in self.sectors if (each + 1) * SECTOR > size]:
             kept = max(0, size - sector * SECTOR)
             now = self._now(sector)
@@ -119,6 +122,12 @@ class File:
                 self.sizes = self.sizes[-1:]
         self.dirty = set()
         self.size_dirty = False
+
+    def latest(self) -> bytes:
+        """The content as the running system sees it."""
+        if self._latest is None:
+            self._latest = self.at(math.inf, {})
+        return self._latest
 
     def moments(self) -> list[int]:
         """The moments since which something is not surely on the disk; empty when all is."""
@@ -170,9 +179,14 @@ class Model:
     @staticmethod
     def settled(image: Image) -> Model:
         """A machine that starts with this image: all of it is on the disk."""
-        names = {name: number for number, name in enumerate(image.files, 1)}
+        names = Model.names_in(image)
         files = {names[name]: File.holding(data, image.prefix) for name, data in image.files.items()}
         return Model(names, image.directories, files, done=image.prefix)
+
+    @staticmethod
+    def names_in(image: Image) -> dict[str, int]:
+        """The numbers that the files of an image have from then on."""
+        return {name: number for number, name in enumerate(image.files, 1)}
 
     def apply(self, operation: Operation) -> None:
         self.done += 1
@@ -260,7 +274,7 @@ class Model:
         names, directories = _renamed(self.names, self.directories, kept)
         there = frozenset(name for name in directories if all(above in directories for above in _above(name)))
         files = {
-            name: data[file] if file in data else self.files[file].at(math.inf, {})
+            name: data[file] if file in data else self.files[file].latest()
             for name, file in names.items()
             if all(above in there for above in _above(name))
         }
@@ -315,7 +329,7 @@ def _contents(file: File, chance: random.Random) -> Iterator[Content]:
     """The contents that an unsure file may have: plain cases first."""
     moments, unsure = file.moments(), file.unsure()
     before = moments[0] - 1
-    yield Content("kept", "kept", file.at(math.inf, {}))
+    yield Content("kept", "kept", file.latest())
     yield Content("missing", "missing", file.at(before, dict.fromkeys(unsure, before)))
     if unsure:
         yield Content("zeroed", "zeroed", file.at(math.inf, dict.fromkeys(unsure, before)))

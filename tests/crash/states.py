@@ -19,8 +19,8 @@ from pathlib import Path
 from disk_log import Create, Log, Mark, Operation
 from images import Image, Model, cut_short
 from processes import JOURNAL, Machine, Process, boot_id
-from table import Genuine, Verdict, expected, lines_of, rows_said, strangers, together, unsettled
-from truth import ABANDONED, Owed, Truth, parsed
+from table import Genuine, Verdict, expected, lines_of, records_in, rows_said, strangers, together, unsettled
+from truth import ABANDONED, Owed, Truth
 
 from opentelemetry.instrumentation.mcp_audit.integrity.report import Report
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
@@ -32,13 +32,21 @@ HEIR = 2000
 
 @dataclass
 class State:
-    """A directory to come back to: its image, what is owed, and from where the next history goes on."""
+    """A directory to come back to: its image and what is owed. ``begun`` and ``truth`` are from where the next history goes
+    on after a kill (as they are until the next state is asked for); after a power cut what is on the disk is the image.
+    """
 
     image: Image
     owed: Owed
     power: bool
-    model: Model
+    begun: Model
     truth: Truth
+
+    def names(self) -> dict[str, int]:
+        return Model.names_in(self.image) if self.power else self.begun.names_now()
+
+    def model(self) -> Model:
+        return Model.settled(self.image) if self.power else copy.deepcopy(self.begun)
 
 
 @dataclass
@@ -67,9 +75,9 @@ class Plan:
     """How much of it. ``cap``: states of a power cut at one prefix; ``share``: of all states, those that are tried;
     ``nested``: of these, those whose recovery crashes too, in ``nested_cap`` states each."""
 
-    cap: int = 24
+    cap: int = 16
     share: float = 1.0
-    nested: float = 0.05
+    nested: float = 0.02
     nested_cap: int = 24
 
 
@@ -79,7 +87,7 @@ def states(model: Model, truth: Truth, operations: list[Operation], chance: rand
     for index in range(len(operations) + 1):
         found = [State(model.killed(), truth.after_kill(), False, model, truth)]
         for image in model.power_cuts(chance, cap):
-            found.append(State(image, truth.after_power_cut(), True, Model.settled(image), truth.on_from_power_cut()))
+            found.append(State(image, truth.after_power_cut(), True, model, truth.on_from_power_cut()))
         if index < len(operations):
             for begun, image in cut_short(model, operations[index]):
                 found.append(State(image, truth.after_kill(), False, begun, truth))
@@ -100,7 +108,6 @@ def explore(log: Log, work: Path, seed: int, plan: Plan, crashed: Callable[[str]
     for state in states(Model.of(log), Truth.of(log), log.operations, random.Random(seed), plan.cap):
         if chance.random() >= plan.share:
             continue
-        state = State(state.image, state.owed, state.power, copy.deepcopy(state.model), copy.deepcopy(state.truth))
         # After a power cut it is always another boot; after a kill it may be, if the machine was restarted before anybody came.
         boot = state.truth.boot + (1 if state.power else chance.choice((0, 0, 0, 1)))
         said, recovery = _try(state, work, figures, seed, boot, genuine)
@@ -110,7 +117,7 @@ def explore(log: Log, work: Path, seed: int, plan: Plan, crashed: Callable[[str]
         if said or chance.random() >= plan.nested:
             continue
         both = together(genuine, lines_written(recovery))
-        second = list(states(state.model, state.truth, recovery.operations, random.Random(seed), 4))
+        second = list(states(state.model(), copy.deepcopy(state.truth), recovery.operations, random.Random(seed), 4))
         for inner in chance.sample(second, min(plan.nested_cap, len(second))):
             said, _ = _try(inner, work, figures, seed + 1, boot + inner.power, both)
             figures.nested += 1
@@ -137,7 +144,7 @@ def _try(state: State, work: Path, figures: Figures, seed: int, turn: int, genui
     boot = boot_id(turn)
     _judge("before", base, expected(_of_journal(state.image.files), genuine, boot), boot, figures, problems)
     began = time.monotonic()
-    log = Log.of(base, state.model.names_now())
+    log = Log.of(base, state.names())
     with Machine(f"heir {seed}", boot).running() as machine:
         heir = Process(machine, log, HEIR + seed % 1000, Options(adopts=False))
         try:
@@ -164,7 +171,8 @@ def _try(state: State, work: Path, figures: Figures, seed: int, turn: int, genui
     )
     if mine is None:
         problems.append("the recovered journal takes no record")
-    problems += settled(base / JOURNAL, state.owed, mine)
+    problems += settled(records_in(left, genuine), state.owed, mine)
+    problems += [f"nobody adopted {name}" for name in left if name.endswith(".calls") and "/" not in name]
     if problems:
         problems[-1] += f" [said: {heir.said}]"
     return problems, log
@@ -178,20 +186,14 @@ def materialise(image: Image, base: Path) -> None:
         (base / name).write_bytes(data)
 
 
-def settled(journal: Path, owed: Owed, mine: str | None) -> list[str]:
-    """What is wrong with the records that are there after recovery."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(journal.glob("*.jsonl")):
-        for line in parsed(path.read_bytes()):
-            found.setdefault(line.record_id, []).append(line.detail)
+def settled(found: Mapping[str, list[str]], owed: Owed, mine: str | None) -> list[str]:
+    """What is wrong with the records that are there after recovery: how each ended, by its id."""
     problems = [f"{len(kinds)} records of the id {each}: {kinds}" for each, kinds in found.items() if len(kinds) > 1]
     expected = {**owed.once, **dict.fromkeys(owed.abandoned, ABANDONED), **({mine: "ok"} if mine else {})}
     for record_id, detail in expected.items():
         kinds = found.get(record_id, ["missing"])
         if kinds[0] != detail:
             problems.append(f"{record_id}, which was {detail or 'no call'}, is {kinds[0] or 'no call'}")
-    left = [path.name for path in journal.iterdir() if path.suffix in (".calls", ".new")]
-    problems += [f"nobody adopted {name}" for name in left if name.endswith(".calls")]
     return problems
 
 

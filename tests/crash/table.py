@@ -138,6 +138,17 @@ def rows_said(findings: Iterable[tuple[str, str, str]]) -> tuple[Rows, list[str]
     return rows, other
 
 
+def records_in(files: Mapping[str, bytes], genuine: Genuine) -> dict[str, list[str]]:
+    """The records that count, ids with how their calls ended ("" for none): in each segment up to the first hole."""
+    found: dict[str, list[str]] = {}
+    for name in files:
+        if name.endswith(".jsonl") and "/" not in name and name != LEDGER:
+            for line in _walk(name, files[name], genuine.get(name, {})).lines:
+                if line["event"] != "mcp_audit.lifecycle":
+                    found.setdefault(line["id"], []).append(line["detail"])
+    return found
+
+
 def strangers(files: Mapping[str, bytes], genuine: Genuine) -> list[str]:
     """Whole records in the segments that nobody wrote there."""
     return [
@@ -287,6 +298,9 @@ def _facts(line: bytes) -> dict[str, Any] | None:
         return None
     count = values.get("mcp_audit.stream.count")
     return {
+        "event": values["event"],
+        "id": values["audit.record.id"],
+        "detail": values.get("mcp_audit.outcome.detail", ""),
         "number": int(values["audit.sequence.number"]),
         "hash": values["mcp_audit.record.hash"],
         "previous": values.get("audit.sequence.previous_hash"),
