@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: test lint bench demo collector clean
+.PHONY: test lint bench crash-states demo collector clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -40,6 +40,11 @@ collector:
 
 bench: $(VENV)/project.stamp
 	$(BIN)/python benchmarks/call_cost.py
+
+# Every state that a crash may leave of the scripted histories, and the way back from each: about 15 minutes.
+# `make crash-states SEED=7` for another seed.
+crash-states: $(VENV)/project.stamp
+	$(BIN)/python tests/crash/campaign.py $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) .nox .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

@@ -12,7 +12,7 @@ import random
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,18 +73,27 @@ class Figures:
 @dataclass(frozen=True)
 class Plan:
     """How much of it. ``cap``: states of a power cut at one prefix; ``share``: of all states, those that are tried;
-    ``nested``: of these, those whose recovery crashes too, in ``nested_cap`` states each."""
+    ``nested``: of these, those whose recovery crashes too, in ``nested_cap`` states each. ``first``: none before so many operations."""
 
     cap: int = 16
     share: float = 1.0
     nested: float = 0.02
     nested_cap: int = 24
+    first: int = 0
 
 
-def states(model: Model, truth: Truth, operations: list[Operation], chance: random.Random, cap: int) -> Iterator[State]:
-    """Every state that a crash may leave on the way through ``operations``, each look with the same debts once."""
+def states(
+    model: Model, truth: Truth, operations: list[Operation], chance: random.Random, cap: int, first: int = 0
+) -> Iterator[State]:
+    """Every state that a crash may leave on the way through ``operations``, each look with the same debts once.
+
+    ``first``: none before so many operations.
+    """
     seen: set[object] = set()
-    for index in range(len(operations) + 1):
+    for operation in operations[:first]:
+        model.apply(operation)
+        truth.apply(operation)
+    for index in range(first, len(operations) + 1):
         found = [State(model.killed(), truth.after_kill(), False, model, truth)]
         for image in model.power_cuts(chance, cap):
             found.append(State(image, truth.after_power_cut(), True, model, truth.on_from_power_cut()))
@@ -101,18 +110,19 @@ def states(model: Model, truth: Truth, operations: list[Operation], chance: rand
             truth.apply(operations[index])
 
 
-def explore(log: Log, work: Path, seed: int, plan: Plan, crashed: Callable[[str], None] = lambda what: None) -> Figures:
-    """Try the states of a recorded history in directories below ``work``. ``crashed`` hears of each that is tried."""
+def explore(log: Log, work: Path, seed: int, plan: Plan, until: str | None = None) -> Figures:
+    """Try the states of a recorded history in directories below ``work``; ``until`` a problem with these words."""
     figures, chance = Figures(), random.Random(seed)
     genuine = lines_written(log)
-    for state in states(Model.of(log), Truth.of(log), log.operations, random.Random(seed), plan.cap):
+    for state in states(Model.of(log), Truth.of(log), log.operations, random.Random(seed), plan.cap, plan.first):
+        if until is not None and any(until in problem for problem in figures.problems):
+            break
         if chance.random() >= plan.share:
             continue
         # After a power cut it is always another boot; after a kill it may be, if the machine was restarted before anybody came.
         boot = state.truth.boot + (1 if state.power else chance.choice((0, 0, 0, 1)))
         said, recovery = _try(state, work, figures, seed, boot, genuine)
         where = f"after operation {state.image.prefix} ({state.image.what})"
-        crashed(where)
         figures.problems += [f"{where}: {sentence}" for sentence in said]
         if said or chance.random() >= plan.nested:
             continue
@@ -122,7 +132,6 @@ def explore(log: Log, work: Path, seed: int, plan: Plan, crashed: Callable[[str]
             said, _ = _try(inner, work, figures, seed + 1, boot + inner.power, both)
             figures.nested += 1
             inside = f"{where}, and in recovery after {inner.image.prefix - state.image.prefix} ({inner.image.what})"
-            crashed(inside)
             figures.problems += [f"{inside}: {sentence}" for sentence in said]
     return figures
 
