@@ -44,6 +44,7 @@ bench: $(VENV)/project.stamp
 # Every state that a crash may leave of the scripted histories, and the way back from each: about 15 minutes.
 # `make crash-states SEED=7` for another seed.
 crash-states: $(VENV)/project.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "rfc8785 == 0.1.4"
 	$(BIN)/python tests/crash/campaign.py $(if $(SEED),--seed $(SEED))
 
 clean:

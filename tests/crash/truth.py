@@ -2,7 +2,8 @@
 """What must be found after a crash: told from the operations that were done, by rules that know no code of the journal.
 
 A record that was written survives a kill; one that was synced survives a power cut. A call that had begun has after a
-kill exactly one record, after a power cut at most one. What was deleted by the rules owes nothing any more.
+kill exactly one record; after a power cut at most one, and one if its slot in the marker was on the disk (an adopter syncs
+it before it answers for it) and the call has not ended since. What was deleted by the rules owes nothing any more.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class Truth:
     open_calls: dict[str, None] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     claimed: dict[str, str] = field(default_factory=dict)
+    slot_of: dict[str, int] = field(default_factory=dict)
+    slots_synced: set[str] = field(default_factory=set)
+    last_slot: int = 0
     boot: int = 0
 
     @staticmethod
@@ -64,25 +68,35 @@ class Truth:
             case Write(file, offset, data, True) if self._is_segment(file):
                 for line in parsed(data, offset):
                     self.written.setdefault(file, []).append(line)
+            case Write(file, _, _, False):
+                self.last_slot = file
             case Truncate(file, size):
                 for lines in (self.written, self.synced):
                     lines[file] = [line for line in lines.get(file, []) if line.end <= size]
             case Sync(file, True):
+                self.slots_synced |= {each for each in self._open_in(file) if each not in self.given_up}
                 self.synced[file] = [line for line in self.written.get(file, []) if line.record_id not in self.given_up]
             case Sync(file, False):
+                self.given_up |= self._open_in(file) - self.slots_synced
                 sure = {line.record_id for line in self.synced.get(file, [])}
                 self.given_up |= {line.record_id for line in self.written.get(file, [])} - sure
             case Unlink(name):
                 for line in self.written.pop(self.names.get(name, 0), []):
                     self.gone.add(line.record_id)
                     self.open_calls.pop(line.record_id, None)
+                    self.slots_synced.discard(line.record_id)
                     self.claimed.pop(line.record_id, None)
                 self.synced.pop(self.names.get(name, 0), None)
             case Mark("began", record_id):
                 self.open_calls[record_id] = None
+                self.slot_of[record_id] = self.last_slot
             case Mark("ending", record_id) if record_id in self.lost:
                 # From here on it may have lost its slot and not yet been said to be lost.
                 self.open_calls.pop(record_id, None)
+                self.slots_synced.discard(record_id)
+            case Mark("ending", record_id):
+                # Its slot may be cleared on the disk before its record is there.
+                self.slots_synced.discard(record_id)
             case Mark("boot", turn):
                 self.boot = int(turn)
             case Mark("durable", record_id):
@@ -97,11 +111,18 @@ class Truth:
         return Owed(once, frozenset(self.open_calls) - set(once))
 
     def after_power_cut(self) -> Owed:
-        return Owed({**self.settled, **self.claimed, **_details(self.synced.values())}, frozenset())
+        once = {**self.settled, **self.claimed, **_details(self.synced.values())}
+        return Owed(once, frozenset(self.slots_synced) - set(once))
 
     def on_from_power_cut(self) -> Truth:
         """What is owed when everything goes on from one of the states that the power cut left."""
-        return Truth(self.lost, settled=dict(self.after_power_cut().once), boot=self.boot + 1)
+        owed = self.after_power_cut()
+        calls = dict.fromkeys(owed.abandoned)
+        return Truth(self.lost, settled=dict(owed.once), open_calls=calls, slots_synced=set(calls), boot=self.boot + 1)
+
+    def _open_in(self, marker: int) -> set[str]:
+        """The open calls whose slots are in this file."""
+        return {each for each in self.open_calls if self.slot_of.get(each) == marker}
 
     def _is_segment(self, file: int) -> bool:
         name = next((name for name, number in self.names.items() if number == file), "")
