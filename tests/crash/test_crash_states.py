@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A share of the crash campaign (``campaign.py``): every history, some of its states, chosen by MCP_AUDIT_TEST_SEED.
 
-About 1,200 states, and 1,000 more in which a journal that is broken on purpose must be found out.
+A second part breaks the journal on purpose: a journal that is broken on purpose must be found out.
 
 And that the campaign has teeth: a journal that leaves out a step which it owes is found out.
 """

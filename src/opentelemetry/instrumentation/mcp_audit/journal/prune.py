@@ -33,7 +33,7 @@ from .tail import line_before, read_at
 
 _SEGMENT: Final = re.compile(r"\d{8}T\d{6}Z-(\d+)-([0-9a-f-]{36})\.jsonl")
 _MARKER: Final = ".calls"
-# Open at once, and in one write to the ledger.
+# Open at once, and told to the ledger under one lock.
 _BATCH: Final = 64
 # How many records from the end on tell when the segment was written last: calls of several threads end in any order.
 _LAST_RECORDS: Final = 32
