@@ -80,7 +80,7 @@ def test_a_torn_tail_that_is_set_aside_survives_a_power_cut(tmp_path: Path) -> N
     assert lost == []
 
 
-@pytest.mark.parametrize("turn", range(6))
+@pytest.mark.parametrize("turn", range(3))
 def test_histories_by_chance(tmp_path: Path, turn: int) -> None:
     figures = explore(record(wandering(SEED + turn), SEED), tmp_path, SEED, SHARE)
     assert figures.problems == []
