@@ -41,7 +41,7 @@ collector:
 bench: $(VENV)/project.stamp
 	$(BIN)/python benchmarks/call_cost.py
 
-# Every state that a crash may leave of the scripted histories, and the way back from each: about 15 minutes.
+# Every state that a crash may leave of the scripted histories, and the way back from each: half an hour or so.
 # `make crash-states SEED=7` for another seed.
 crash-states: $(VENV)/project.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "rfc8785 == 0.1.4"
