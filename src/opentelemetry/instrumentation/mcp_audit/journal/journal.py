@@ -20,7 +20,7 @@ from opentelemetry.instrumentation.mcp_audit.record.encode import Encoded, encod
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
 from . import events
-from .adopt import adopt
+from .adopt import Stopping, adopt
 from .bounds import Bounds
 from .commit import Committer
 from .disk import REAL_DISK, Disk
@@ -313,7 +313,7 @@ class Journal:
 
     def _append_adopted(self, record: AuditRecord) -> None:
         if self._closing:
-            raise JournalError("the journal is closing; what is not adopted yet is left to the next process")
+            raise Stopping
         ticket = self.append(record)
         self._adopted[ticket.stream_id] = ticket
 
@@ -324,6 +324,8 @@ class Journal:
         self._adopted.clear()
 
     def _stream_id(self) -> str:
+        if self._closing:
+            raise Stopping
         current = self._keeper.current
         return "" if current is None else current.segment.stream_id
 
