@@ -59,7 +59,9 @@ def _start(form: str, directory: Path, numbers: itertools.count[int], chance: ra
         return OverStdio(directory, numbers, chance, "fork" if form == "os.fork" else "work", began)
     ports = free_ports(_PROCESSES.get(form, 1))
     env = {"OTEL_MCP_AUDIT_DIR": str(directory)}
-    return OverHttp(http_command(form, ports), ports, numbers, chance, began, env)
+    # A journal that is open when its process forks is the children's to leave alone.
+    first = form in ("gunicorn preload", "multiprocessing fork", "multiprocessing spawn")
+    return OverHttp(http_command(form, ports), ports, numbers, chance, began, env, first=first)
 
 
 def http_command(form: str, ports: Sequence[int]) -> list[str]:

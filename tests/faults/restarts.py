@@ -32,7 +32,7 @@ from stdio import EXPORTERS_OFF
 from under_load import params
 from victims import mcp as server
 
-from opentelemetry.instrumentation.mcp_audit import McpAuditInstrumentor
+from opentelemetry.instrumentation.mcp_audit.instrumentor import INSTRUMENTATION, McpAuditInstrumentor
 
 _CALLS = 6
 _GROUPS = 10
@@ -98,6 +98,7 @@ def _start(first: int, fate: str) -> tuple[int, int]:
 def _serve(first: int, fate: str, report: Callable[[str], object]) -> int:
     began = time.perf_counter()
     McpAuditInstrumentor().instrument()
+    INSTRUMENTATION.auditor()  # what the first request asks for, and waits for
     report(f"opened {time.perf_counter() - began:.6f}")
     asyncio.run(_calls(first, fate, report))
     if fate == "ends":

@@ -108,7 +108,8 @@ def test_a_server_over_http(disk: Path, tmp_path: Path, form: str, processes: in
     chance, journal = random.Random(f"{SEED} {form}"), disk / "journal"
     ports = free_ports(1)
     env = {**SETTINGS, "OTEL_MCP_AUDIT_DIR": str(journal)}
-    server = OverHttp(http_command(form, ports), ports, itertools.count(1), chance, tmp_path / "began", env, PADDING)
+    began, command = tmp_path / "began", http_command(form, ports)
+    server = OverHttp(command, ports, itertools.count(1), chance, began, env, padding=PADDING)
 
     def more(count: int) -> None:
         server.wait_for_count(len(server.answered) + count)

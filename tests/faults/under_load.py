@@ -92,8 +92,14 @@ class OverHttp:
         chance: random.Random,
         began: Path,
         env: Mapping[str, str],
+        *,
         padding: int = 0,
+        first: bool = False,
     ) -> None:
+        """``first``: the process that starts the others is to make a call of its own before it does."""
+        self._first = [next(numbers)] if first else []
+        if self._first:
+            env = {**env, "MCP_AUDIT_TEST_FIRST": str(self._first[0])}
         launcher = Path(sys.executable).with_name("opentelemetry-instrument")
         self._errors = began.parent / f"stderr-{ports[0]}-{time.monotonic_ns()}"
         with self._errors.open("wb") as errors:
@@ -121,7 +127,8 @@ class OverHttp:
     @property
     def answered(self) -> dict[int, int]:
         with self._news:
-            return dict(self._answered)
+            # Whoever answers was started by a process whose own call was answered before.
+            return {**self._answered, **(dict.fromkeys(self._first, self.process.pid) if self._answered else {})}
 
     def wait_for_count(self, count: int, seconds: float = _SECONDS) -> None:
         deadline = time.monotonic() + seconds

@@ -3,7 +3,8 @@
 
 ``victims.py`` serves over stdio; ``victims:app`` is for uvicorn and gunicorn; ``victims.py fork PORT…`` and
 ``victims.py spawn PORT…`` start a process a port with multiprocessing. Each tool leaves in the file MCP_AUDIT_TEST_BEGAN
-the number of its call before it does anything: such a call had surely begun when the server was killed.
+the number of its call before it does anything: such a call had surely begun when the server was killed. With a number in
+MCP_AUDIT_TEST_FIRST the process that starts the others calls itself before it does: it has a journal of its own by then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 
 import uvicorn
+from mcp import Client
 from mcp.server.mcpserver import MCPServer
 
 mcp = MCPServer("victims", log_level="CRITICAL")
@@ -50,6 +52,15 @@ def fork(number: int, milliseconds: int) -> int:
 def serve(port: int) -> None:
     uvicorn.run(app, port=port, log_level="critical", access_log=False)
 
+
+async def first_call(number: int) -> None:
+    async with Client(mcp) as client:
+        await client.call_tool("work", {"number": number, "milliseconds": 0}, meta={"x-request-id": f"call-{number}"})
+
+
+# Once: a process that multiprocessing spawns imports this module too.
+if "MCP_AUDIT_TEST_FIRST" in os.environ:
+    asyncio.run(first_call(int(os.environ.pop("MCP_AUDIT_TEST_FIRST"))))
 
 app = mcp.streamable_http_app(json_response=True, stateless_http=True)
 
