@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import sys
 import time
+from typing import Any
 
 import uvicorn
 from mcp import Client
@@ -54,8 +55,9 @@ def serve(port: int) -> None:
 
 
 async def first_call(number: int) -> None:
+    meta: Any = {"x-request-id": f"call-{number}"}
     async with Client(mcp) as client:
-        await client.call_tool("work", {"number": number, "milliseconds": 0}, meta={"x-request-id": f"call-{number}"})
+        await client.call_tool("work", {"number": number, "milliseconds": 0}, meta=meta)
 
 
 # Once: a process that multiprocessing spawns imports this module too.
