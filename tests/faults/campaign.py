@@ -15,10 +15,12 @@ import itertools
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -36,25 +38,37 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="where the directories of series with a problem are kept")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
-    forms, chance, began = tuple(given.form or FORMS), random.Random(given.seed), time.monotonic()
-    total, kills = {form: Tally(form) for form in forms}, 0
+    total, began = {form: Tally(form) for form in given.form or FORMS}, time.monotonic()
+    # Whoever ends it ends the servers that it started, and sees what came of it so far.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _campaign(given.kills, random.Random(given.seed), total, given.keep)
+    except KeyboardInterrupt:
+        print("interrupted")
+    _print(total, sys.stdout)
+    kills, problems = sum(each.kills for each in total.values()), sum(len(each.problems) for each in total.values())
+    print(f"{kills} kills, seed {given.seed}, {problems} problems, {time.monotonic() - began:.0f} s")
+    return 1 if problems or kills < given.kills else 0
+
+
+def _campaign(kills: int, chance: random.Random, total: dict[str, Tally], keep: Path | None) -> None:
+    """Series of all forms in turn, each at least once, until so many processes were killed; what came of it in ``total``."""
+    began, forms, killed = time.monotonic(), tuple(total), 0
     for turn in itertools.count():
-        if kills >= given.kills and turn >= len(forms):
-            break
+        if killed >= kills and turn >= len(forms):
+            return
         form, seed = forms[turn % len(forms)], chance.randrange(2**32)
-        base = Path(tempfile.mkdtemp(prefix="kills-"))
-        tally = _one(form, base, seed)
+        with tempfile.TemporaryDirectory(prefix="kills-") as base:
+            tally = _one(form, Path(base), seed)
+            if tally.problems and keep:
+                shutil.copytree(base, keep / f"{turn}-{form.replace(' ', '-')}-{seed}")
         _add(total[form], tally)
-        kills += tally.kills
-        print(f"{time.monotonic() - began:6.0f} s, {kills} kills: {form}", file=sys.stderr, flush=True)
+        killed += tally.kills
+        print(f"{time.monotonic() - began:6.0f} s, {killed} kills: {form}", file=sys.stderr, flush=True)
         for problem in tally.problems:
             print(f"PROBLEM {form}, turn {turn}, seed {seed}: {problem}", flush=True)
-        if tally.problems and given.keep:
-            shutil.copytree(base, given.keep / f"{turn}-{form.replace(' ', '-')}-{seed}")
-        shutil.rmtree(base)
-    problems = _print(total)
-    print(f"{kills} kills, seed {given.seed}, {problems} problems, {time.monotonic() - began:.0f} s")
-    return 1 if problems else 0
+        if (turn + 1) % len(forms) == 0:
+            _print(total, sys.stderr)
 
 
 def _one(form: str, base: Path, seed: int) -> Tally:
@@ -71,13 +85,12 @@ def _add(whole: Tally, more: Tally) -> None:
     whole.problems += more.problems
 
 
-def _print(total: dict[str, Tally]) -> int:
-    print(f"{'form':22}" + "".join(f"{name.replace('_', ' '):>11}" for name in _COLUMNS) + "  verify")
+def _print(total: dict[str, Tally], file: TextIO) -> None:
+    print(f"{'form':22}" + "".join(f"{name.replace('_', ' '):>11}" for name in _COLUMNS) + "  verify", file=file)
     for form, each in total.items():
         cells = "".join(f"{getattr(each, name):11}" for name in _COLUMNS)
         verdict = "PROBLEMS" if each.problems else f"exit 0, {each.verified} times"
-        print(f"{form:22}{cells}  {verdict}")
-    return sum(len(each.problems) for each in total.values())
+        print(f"{form:22}{cells}  {verdict}", file=file, flush=True)
 
 
 if __name__ == "__main__":

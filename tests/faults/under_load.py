@@ -25,6 +25,8 @@ Target = Literal["worker", "master"]
 _SECONDS = 60
 _PIPELINED = {"work": 200, "fork": 40}
 _CLIENTS = 12
+# How long a tool takes at most. Short enough for many answers a second, long enough for calls in flight at any moment.
+_MILLISECONDS = 100
 # Helpers that multiprocessing starts; they serve nothing.
 _NO_SERVERS = (b"resource_tracker", b"forkserver")
 
@@ -57,7 +59,7 @@ class OverStdio:
         self._calls = _PIPELINED[tool]
         for _ in range(self._calls):
             number = next(numbers)
-            self._server.send(number, "tools/call", params(tool, number, chance.randrange(30)))
+            self._server.send(number, "tools/call", params(tool, number, chance.randrange(_MILLISECONDS)))
 
     @property
     def answered(self) -> dict[int, int]:
@@ -205,12 +207,13 @@ class OverHttp:
                     connection = None
                 if connection is None:
                     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
-                pid = _ask(connection, params("work", number, chance.randrange(30), chance.randint(0, self._padding)))
+                padding = chance.randint(0, self._padding)
+                pid = _ask(connection, params("work", number, chance.randrange(_MILLISECONDS), padding))
             except (OSError, http.client.HTTPException, ValueError):
                 if connection is not None:
                     connection.close()
                 connection = None
-                self._stop.wait(0.02)  # it is not up yet, or it was killed
+                self._stop.wait(0.05)  # it is not up yet, or it was killed
                 continue
             with self._news:
                 self._answered[number] = pid
