@@ -18,6 +18,7 @@ SEED = int(os.environ.get("MCP_AUDIT_TEST_SEED", "20261124"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the processes of a server are found in /proc")
+@pytest.mark.timeout(300)  # ten servers on a busy machine
 @pytest.mark.parametrize("form", FORMS)
 def test_what_was_answered_is_recorded_and_what_was_killed_is_abandoned(tmp_path: Path, form: str) -> None:
     tally = series(form, tmp_path, random.Random(f"{SEED} {form}").randrange(2**32), rounds=1)
