@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: test lint bench crash-states demo collector clean
+.PHONY: test lint bench crash-states kills demo collector clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -31,6 +31,10 @@ test: $(VENV)/nox.stamp
 
 lint: $(VENV)/nox.stamp
 	$(BIN)/nox -s lint
+
+# The whole of what the tests run a share of: `make kills KILLS=500 RESTARTS=1000 SEED=7` (these, and a random seed, if not told).
+kills: $(VENV)/nox.stamp
+	$(BIN)/nox -s kills -- $(or $(KILLS),500) $(or $(RESTARTS),1000) $(SEED)
 
 demo: $(VENV)/project.stamp
 	$(BIN)/otel-mcp-audit demo

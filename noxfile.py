@@ -7,6 +7,7 @@ nox -s servers         published servers that this project did not write
 nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
 nox -s lint package    style and types; the wheel as a user installs it
+nox -s kills           on demand (`make kills`): 500 kills of servers under load, 1000 restarts
 """
 
 from __future__ import annotations
@@ -139,6 +140,16 @@ def collector(session: nox.Session) -> None:
     install(session, "test", *CORE_STACK, extras="cli,fast,otel")
     session.run("collector-config/distribution/build.sh", external=True)
     pytest(session, "tests/collector")
+
+
+@nox.session(python=MAIN)
+def kills(session: nox.Session) -> None:
+    """The whole kill campaign and the restarts: KILLS RESTARTS [SEED]. The tests of the core run a share of both."""
+    install(session, "test", *CORE_STACK, "opentelemetry-distro")
+    killed, restarted, *seed = session.posargs or ["500", "1000"]
+    seeded = ["--seed", *seed] if seed else []
+    session.run("python", "tests/faults/campaign.py", "--kills", killed, *seeded)
+    session.run("python", "tests/faults/restarts.py", "--restarts", restarted, *seeded)
 
 
 @nox.session(python=MAIN)

@@ -21,14 +21,14 @@ _SECONDS = 60
 class StdioServer:
     """A server process under ``opentelemetry-instrument`` whose answers are collected by a thread."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None, server: Path = SERVER) -> None:
         self.directory = directory
         self.answers: dict[int, Any] = {}
         self.strangers: list[bytes] = []
         self._news = threading.Condition()
         launcher = Path(sys.executable).with_name("opentelemetry-instrument")
         self.process = subprocess.Popen(
-            [str(launcher), sys.executable, str(SERVER)],
+            [str(launcher), sys.executable, str(server)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

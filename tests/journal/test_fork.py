@@ -109,6 +109,31 @@ def test_a_child_does_not_keep_its_dead_parents_file_locked(tmp_path: Path) -> N
     assert [kinds(read(path)) for path in segments(tmp_path)] == [["opened", "one"], ["opened", "two", "closed"]]
 
 
+def test_the_first_call_of_a_child_is_marked_too(tmp_path: Path) -> None:
+    script = (
+        "import os, pathlib, signal, sys, time\n"
+        "sys.path[:0] = [sys.argv[2]]\n"
+        "from journals import journal, record\n"
+        "trail = journal(pathlib.Path(sys.argv[1]), adopts=False)\n"
+        "os.register_at_fork(after_in_child=trail.after_fork_in_child)\n"
+        "trail.append(record('one'))\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    facts = {'audit.record.id': 'id-1', 'mcp_audit.call.id': 'id-1', 'gen_ai.tool.name': 'first'}\n"
+        "    assert trail.begin('mcp_audit.tool_call', time.time_ns(), facts, '', '') is not None\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "assert os.waitpid(child, 0)[1] == signal.SIGKILL\n"
+        "trail.adopt()\n"
+        "trail.close()\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), _HELPERS], check=True, timeout=60)
+    parents, childs = (read(path) for path in segments(tmp_path))
+    assert kinds(childs) == ["opened"]
+    assert kinds(parents) == ["opened", "one", "first", "closed"]
+    facts = parents[2]["facts"]
+    assert (facts["audit.record.id"], facts["mcp_audit.outcome.detail"]) == ("id-1", "abandoned")
+
+
 _KILLED = """
 import pathlib, sys
 sys.path[:0] = [sys.argv[2]]

@@ -4,10 +4,10 @@ torn, and the verification never cries wolf."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from journals import journal, kinds, read, record, until
+from small_disk import small_disk
 from written_segments import ledger
 
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
@@ -79,22 +80,9 @@ def sound(directory: Path, written: Written, trail: Journal) -> None:
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Makes a file system in memory with the given mount options, where the machine lets us."""
-    places: list[Path] = []
-
-    def mount(options: str) -> Path:
-        place = tmp_path / f"disk{len(places)}"
-        place.mkdir()
-        may = shutil.which("mount") and os.name == "posix" and os.geteuid() == 0
-        command = ["mount", "-t", "tmpfs", "-o", f"mode=0700,{options}", "tmpfs", str(place)]
-        if not may or subprocess.run(command, capture_output=True).returncode != 0:
-            pytest.skip("no small file system can be mounted here; the tests with a failing Disk stand in")
-        places.append(place)
-        return place
-
-    yield mount
-    for place in places:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+    """Makes a file system in memory with the given mount options."""
+    with contextlib.ExitStack() as mounts:
+        yield lambda options: mounts.enter_context(small_disk(tmp_path / "small", options))
 
 
 def take_all_room(directory: Path) -> Path:

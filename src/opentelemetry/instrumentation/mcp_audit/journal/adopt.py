@@ -50,6 +50,10 @@ class _Settled(NamedTuple):
     boot: str
 
 
+class Stopping(Exception):
+    """Raised by what an adopter writes with, when it ends itself: what is not adopted yet is left to the next one."""
+
+
 class _InUse(Exception):
     """A segment of the process is locked: the process, or a child of it that kept its files, is alive."""
 
@@ -66,7 +70,7 @@ def adopt(
     """Adopt every dead process of the directory. Never raises for what it finds: that is said, and left for the next time.
 
     ``append`` writes into the adopter's own stream, whose id ``own`` tells; ``durable`` returns when all of that is on the
-    disk. Each may raise.
+    disk. Each may raise; :class:`Stopping` ends the pass and is raised again.
     """
     if not platform.CAN_LOCK:
         return Adopted(0, 0, 0)
@@ -153,6 +157,8 @@ class _Adoption:
             return None  # another adopter was faster
         except _InUse:
             return None
+        except Stopping:
+            raise
         except NewerVersion as error:
             self.voice(f"{_shown(name)} was left by a newer release ({error}); it is left alone")
         except Exception as error:

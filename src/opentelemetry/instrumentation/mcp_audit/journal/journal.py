@@ -8,6 +8,7 @@ ledger, rotation, pruning) is the work of another thread (``upkeep.py``). A fork
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from opentelemetry.instrumentation.mcp_audit.record.encode import Encoded, encod
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
 from . import events
-from .adopt import adopt
+from .adopt import Stopping, adopt
 from .bounds import Bounds
 from .commit import Committer
 from .disk import REAL_DISK, Disk
@@ -109,6 +110,7 @@ class Journal:
         self._adopter: threading.Thread | None = None
         self._adopted: dict[str, Ticket] = {}
         self._closing = False
+        self._opened = False
 
     @property
     def failing(self) -> bool:
@@ -135,12 +137,14 @@ class Journal:
     def open(self) -> None:
         """Open the first segment, so that the first call does not wait for it. Failing is not fatal: see ``append``."""
         # A server that is started again and again on a full journal must not write a little more each time.
-        if self.directory.is_dir():
+        if os.path.isdir(self.directory):
             self._bounds.measure(may_prune=False)
         try:
             self._lock.hold(self._options.deadline, self._open_ahead)
         except (Busy, Reentered):
             return  # whoever has it appends, and that opens
+        finally:
+            self._opened = True
         self._committer.notify()
 
     def begin(
@@ -150,6 +154,9 @@ class Journal:
 
         Times in nanoseconds since the epoch, ids in hex or empty. None when it could not be marked; never raises.
         """
+        if not self._opened:
+            # The first of a forked child, or beside a thread that is opening now: there is no marker before that.
+            self.open()
         return self._marker.set(OpenCall(event, received, attributes, trace_id, span_id))
 
     def append(self, record: AuditRecord, mark: int | None = None) -> Ticket:
@@ -313,7 +320,7 @@ class Journal:
 
     def _append_adopted(self, record: AuditRecord) -> None:
         if self._closing:
-            raise JournalError("the journal is closing; what is not adopted yet is left to the next process")
+            raise Stopping
         ticket = self.append(record)
         self._adopted[ticket.stream_id] = ticket
 
@@ -324,6 +331,8 @@ class Journal:
         self._adopted.clear()
 
     def _stream_id(self) -> str:
+        if self._closing:
+            raise Stopping
         current = self._keeper.current
         return "" if current is None else current.segment.stream_id
 
