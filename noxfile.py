@@ -109,7 +109,9 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector")))
+    pytest(
+        session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "relay", "collector"))
+    )
 
 
 @nox.session(python=MAIN)
@@ -130,8 +132,8 @@ def servers(session: nox.Session) -> None:
 @nox.session(python=MAIN)
 def sink(session: nox.Session) -> None:
     """What keeps records in databases: real servers, started by the tests (Debian: postgresql, mariadb-server)."""
-    install(session, "sink", extras="cli,fast,sql")
-    pytest(session, "tests/sink")
+    install(session, "sink", extras="cli,fast,sql,relay")
+    pytest(session, "tests/sink", "tests/relay")
 
 
 @nox.session(python=MAIN)
@@ -155,7 +157,7 @@ def kills(session: nox.Session) -> None:
 @nox.session(python=MAIN)
 def lint(session: nox.Session) -> None:
     """Style, format and types."""
-    install(session, "lint", *CORE_STACK, "opentelemetry-distro", extras="cli,fast,sql")
+    install(session, "lint", *CORE_STACK, "opentelemetry-distro", extras="cli,fast,sql,relay")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")

@@ -25,6 +25,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "adopt": ("adopt:command", "Answer for the calls of processes that died."),
     "reconcile": ("reconcile:command", "Say which records one place has and another has not."),
     "sink": ("sink:command", "Keep what a Collector sends in SQL databases and files."),
+    "relay": ("relay:command", "Stand between a Collector and a sink that refuses for a moment."),
     "demo": ("demo:demo", "Show the whole thing with a real server and client."),
 }
 _EXIT_UNUSABLE: Final = 2

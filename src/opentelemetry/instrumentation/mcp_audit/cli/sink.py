@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import ipaddress
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ._exits import EXIT_UNREADABLE
+from ._listen import listen_options, listening, needed, serve
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -42,13 +41,8 @@ missing; 2 a store cannot be used, or wrong usage."""
 @click.option(
     "--to", "urls", multiple=True, envvar="AUDIT_SINK_TO", metavar="URL", help="Where to keep records; repeat."
 )
-@click.option("--listen", default="127.0.0.1:4319", show_default=True, metavar="HOST:PORT", help="Where to listen.")
+@listen_options(4319)
 @click.option("--token-file", type=click.Path(dir_okay=False), help="File with the token that senders must show.")
-@click.option("--tls-certificate", type=click.Path(dir_okay=False), help="Certificate chain (PEM): serve HTTPS.")
-@click.option("--tls-key", type=click.Path(dir_okay=False), help="Its private key (PEM).")
-@click.option(
-    "--tls-client-ca", type=click.Path(dir_okay=False), help="Take only senders with a certificate of this CA."
-)
 @click.option(
     "--max-body-mib", type=click.IntRange(1, 512), default=16, show_default=True, help="Largest body, unpacked."
 )
@@ -71,59 +65,26 @@ def command(
 
     It answers 200 when every store has the records on its disk, each once; 503 while one has not.
     """
-    _packages()
+    needed(_PACKAGES, "sql")
     if not urls:
         raise click.UsageError("give at least one --to URL")
     if migrate or check:
         raise click.exceptions.Exit(_schemas(urls, migrate))
-    host, port = _address(listen)
+    where = listening(listen, tls_certificate, tls_key, tls_client_ca)
     token = None if token_file is None else _token(token_file)
-    if token is None and tls_client_ca is None and not _is_loopback(host):
+    if token is None and not where.proves_clients and not where.is_loopback:
         raise click.UsageError(
-            f"{host} can be reached from elsewhere: give --token-file or --tls-client-ca, or listen on 127.0.0.1"
+            f"{where.host} can be reached from elsewhere: give --token-file or --tls-client-ca, or listen on 127.0.0.1"
         )
     with ExitStack() as closing:
         stores = [_store(url, workers, closing) for url in urls]
-        _serve(stores, host, port, token, (tls_certificate, tls_key, tls_client_ca), max_body_mib, workers)
+        for store in stores:
+            click.echo(f"records go to {store.name}", err=True)
 
+        from opentelemetry.instrumentation.mcp_audit.sink.app import Limits, Service
 
-def _serve(
-    stores: list[Store],
-    host: str,
-    port: int,
-    token: bytes | None,
-    tls: tuple[str | None, str | None, str | None],
-    max_body_mib: int,
-    workers: int,
-) -> None:
-    import ssl
-
-    import uvicorn
-
-    from opentelemetry.instrumentation.mcp_audit.sink.app import Limits, Service
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    # It says each migration's context at INFO.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    body = max_body_mib * 1024 * 1024
-    service = Service(stores, Limits(body, 2 * body, workers), token)
-    certificate, key, authority = tls
-    if (certificate is None) != (key is None) or (authority is not None and certificate is None):
-        raise click.UsageError("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")
-    more: dict[str, Any] = {}
-    if certificate is not None:
-        more = {"ssl_certfile": certificate, "ssl_keyfile": key}
-        if authority is not None:
-            more |= {"ssl_ca_certs": authority, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    for store in stores:
-        click.echo(f"records go to {store.name}", err=True)
-    config = uvicorn.Config(
-        service.asgi(), host=host, port=port, log_level="warning", access_log=False, server_header=False, **more
-    )
-    try:
-        uvicorn.Server(config).run()
-    except (OSError, ssl.SSLError) as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from None
+        body = max_body_mib * 1024 * 1024
+        serve(Service(stores, Limits(body, 2 * body, workers), token).asgi(), where)
 
 
 def _store(url: str, workers: int, closing: ExitStack) -> Store:
@@ -193,30 +154,6 @@ def _engine(url: str, connections: int) -> Engine:
         return engine_of(url, connections=connections)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-
-
-def _packages() -> None:
-    import importlib.util
-
-    lacking = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if lacking:
-        raise click.ClickException(
-            f"{', '.join(lacking)} not installed: pip install 'opentelemetry-instrumentation-mcp-audit[cli,sql]'"
-        )
-
-
-def _address(listen: str) -> tuple[str, int]:
-    host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise click.BadParameter(f"{listen!r} is not HOST:PORT", param_hint="'--listen'")
-    return host.strip("[]"), int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _token(file: str) -> bytes:
