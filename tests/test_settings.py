@@ -77,6 +77,14 @@ TABLE: list[tuple[str, str, str, Any, list[str], str]] = [
     ("min_age", "OTEL_MCP_AUDIT_MIN_AGE", "0", 0, ["-1", "7d"], "seconds from 0 to 3162240000"),
     ("deadline_ms", "OTEL_MCP_AUDIT_DEADLINE_MS", "10", 10, ["9", "60001"], "a number from 10 to 60000"),
     (
+        "refusals_per_minute",
+        "OTEL_MCP_AUDIT_REFUSALS_PER_MINUTE",
+        "0",
+        0,
+        ["-1", "100001", "few"],
+        "a number from 0 to 100000",
+    ),
+    (
         "body_bytes",
         "OTEL_MCP_AUDIT_BODY_BYTES",
         "1024",
@@ -130,6 +138,7 @@ def test_the_defaults() -> None:
         "min_age": 7 * 86400,
         "deadline_ms": 1000,
         "body_bytes": 65_536,
+        "refusals_per_minute": 10,
         "otel_logs": "metadata",
         "own_span": False,
         "request_id_header": "x-request-id",

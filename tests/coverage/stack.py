@@ -8,6 +8,8 @@ resource, and a prompt.
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -37,6 +39,8 @@ TOKENS = {
         "act": {"sub": "agent-7", "iss": "https://issuer.example"},
     },
     "bob-token": {"client_id": "app", "sub": "bob", "scopes": ["read"], "iss": "https://issuer.example"},
+    # Hers is a good token that lacks the scope which every server here asks for.
+    "carol-token": {"client_id": "app", "sub": "carol", "scopes": ["nothing"], "iss": "https://issuer.example"},
 }
 
 
@@ -99,9 +103,8 @@ def server(*, auth: bool = False) -> Any:
     """A new server with everything registered; ``auth``: over HTTP it wants one of :data:`TOKENS`."""
     if FASTMCP:
         from fastmcp import FastMCP
-        from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
 
-        made: Any = FastMCP("coverage", auth=StaticTokenVerifier(TOKENS) if auth else None)
+        made: Any = FastMCP("coverage", auth=_fastmcp_verifier() if auth else None)
     elif V2:
         from mcp.server.mcpserver import MCPServer
 
@@ -116,6 +119,16 @@ def server(*, auth: bool = False) -> Any:
     made.resource("data://text")(text_resource)
     made.prompt()(greet)
     return made
+
+
+def _fastmcp_verifier() -> Any:
+    from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
+
+    verifier = StaticTokenVerifier(TOKENS)
+    # Given to it, it would itself refuse a token that lacks the scope, as if it were no good.
+    verifier.required_scopes = ["read"]
+    verifier.verify_token = StaticTokenVerifier(TOKENS).verify_token
+    return verifier
 
 
 class _Verifier:
@@ -140,7 +153,9 @@ def _auth_settings(auth: bool) -> dict[str, Any]:
     from mcp.server.auth.settings import AuthSettings
 
     return {
-        "auth": AuthSettings(issuer_url="http://127.0.0.1:1", resource_server_url="http://127.0.0.1:1"),
+        "auth": AuthSettings(
+            issuer_url="http://127.0.0.1:1", resource_server_url="http://127.0.0.1:1", required_scopes=["read"]
+        ),
         "token_verifier": _Verifier(),
     }
 
@@ -153,6 +168,52 @@ def asgi_app(made: Any, *, stateless: bool = False) -> Any:
         return made.streamable_http_app(stateless_http=stateless)
     made.settings.stateless_http = stateless
     return made.streamable_http_app()
+
+
+def guarded_app(made: Any) -> Any:
+    """The streamable HTTP application with its check of Host and Origin on; None where the stack has none."""
+    if not FASTMCP:
+        return asgi_app(made)  # the SDK's own servers have it on for localhost
+    if not find_spec("fastmcp.server.http") or not _takes(made.http_app, "host_origin_protection"):
+        return None
+    return made.http_app(path="/mcp", host_origin_protection=True)
+
+
+def _takes(function: Any, name: str) -> bool:
+    return name in inspect.signature(function).parameters
+
+
+def session_managers() -> list[Any]:
+    """Every session manager of streamable HTTP in this process."""
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    return [found for found in gc.get_objects() if isinstance(found, StreamableHTTPSessionManager)]
+
+
+def limits_bodies() -> bool:
+    """Whether the SDK refuses bodies that are too large."""
+    from mcp.server import transport_security
+
+    return hasattr(transport_security, "RequestBodyLimitMiddleware")
+
+
+def header_server() -> Any:
+    """A server of mcp 2.x whose tool ``route`` wants its argument ``region`` in the header ``Mcp-Param-Region`` too."""
+    from typing import Annotated
+
+    from pydantic import Field
+
+    async def route(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
+        return region
+
+    # Not as a string: the SDKs look annotations up among a module's names.
+    route.__annotations__ = {
+        "region": Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})],
+        "return": str,
+    }
+    made = server()
+    made.tool()(route)
+    return made
 
 
 def sse_app(made: Any) -> Any:

@@ -120,6 +120,7 @@ def assemble(
             sinks=tuple(extras.sinks),
             report=notices.report,
             disk_deadline=settings.deadline_ms / 1000 if settings.fsync == "always" else None,
+            refusals_per_minute=settings.refusals_per_minute,
         )
     )
     return Assembled(auditor, journal, versions, service_name(environ) or "default", key.kid)

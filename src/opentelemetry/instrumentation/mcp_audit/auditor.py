@@ -4,6 +4,8 @@
 begin:  the policy's rule for the method -> a Call with its record id -> its mark, which a kill leaves behind
 finish: who -> the record (normalised, redacted, bounded, digested) -> the journal -> OpenTelemetry -> sinks
         (-> with fsync ``always`` the hooks await that it is on the disk, then release the answer)
+refuse: who, from where -> within the budget of its source? -> a record -> the journal -> OpenTelemetry -> sinks,
+        else counted, and told in a summary at the end of the minute
 
 Nothing here raises into the server: a step that fails is counted, said on stderr, and the next one is done.
 """
@@ -24,10 +26,14 @@ from .policy.model import Policy
 from .record import attributes as a
 from .record.assemble import Facts, assemble
 from .record.content import Content
+from .record.denied import denied, summarised
 from .record.ids import RANDOM_BYTES, Randomness
 from .record.marker_facts import OpenFacts, open_call_attributes
 from .record.record import Actor, AuditRecord, Invocation, Origin, Outcome
 from .record.recurring import Recurrences
+from .record.refusal import Kind, Refusal, Summary
+from .refusals.budget import Budget, source_of
+from .refusals.gate import Gate
 from .sinks.protocol import Entry, Sink
 
 
@@ -84,6 +90,8 @@ class Parts:
     report: Callable[[str], None]
     disk_deadline: float | None = None
     """Seconds that an answer waits at most for its record to be on the disk; None: it does not wait."""
+    refusals_per_minute: int = 10
+    """How many refusals of one source get records of their own in a minute; the others are counted."""
 
     def with_journal(self, journal: Journal) -> Parts:
         """The same parts around another journal."""
@@ -99,13 +107,11 @@ class Auditor:
         self._recurrences = Recurrences()
         self._open_recurrences = Recurrences()
         self.randomness = Randomness(RANDOM_BYTES + _SALT_BYTES)
+        self._refusals = Gate(Budget(parts.refusals_per_minute), self._summarise)
 
     def begin(self, invocation: Invocation) -> Call | None:
         """Start the audit of a request; None when its rule says ``none``. Never raises."""
-        if not self._opened:
-            # Any first request of a session, so that no audited call waits for files to be made.
-            self._opened = True
-            self._guarded("opening the journal", self.parts.journal.open)
+        self._open()
         rule = self.parts.policy.decide(invocation.method)
         if rule.level == "none":
             return None
@@ -133,10 +139,64 @@ class Auditor:
             return
         if self.parts.disk_deadline is not None:
             call.on_disk = partial(self._on_disk, receipt, self.parts.disk_deadline)
+        self._tell(record, receipt, call.span)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Record, or count, a request that was refused before it reached any method. Never raises."""
+        try:
+            duration = time.monotonic_ns() - refusal.invocation.started
+            self._open()
+            # By the rule for a method that nobody knows: which one was wanted stands in the body, or nowhere.
+            rule = self.parts.policy.decide(a.UNKNOWN_METHOD)
+            if rule.level == "none":
+                return
+            actor = self.parts.identity.actor(refusal.invocation, refusal.invocation.bound)
+            origin = self.parts.identity.origin(refusal.invocation)
+            kind = Kind(refusal.status, refusal.decided_by, refusal.reason)
+            if self._refusals.admit(source_of(origin.address, origin.source_type, actor), kind):
+                call = Call(self, refusal.invocation, rule)
+                facts = self._facts(call, actor, origin, "metadata", duration)
+                self._keep(denied(refusal, facts, self.parts.new_content(), self.parts.keyed))
+        except Exception as error:
+            self.parts.report(f"A REFUSAL WAS NOT AUDITED: {describe(error)}")
+
+    def end(self) -> None:
+        """Write what is only counted yet. The Auditor goes on; called before its journal is closed. Never raises."""
+        self._guarded("counting refusals", self._end_refusals)
+
+    def _end_refusals(self) -> None:
+        lost = self._refusals.end()
+        if lost:
+            self.parts.report(
+                f"REFUSALS WERE NOT AUDITED: {lost} were counted, and no summary of them could be written"
+            )
+
+    def _summarise(self, summaries: Sequence[Summary]) -> Sequence[Summary]:
+        return [one for one in summaries if not self._keep(summarised(one, self.parts.new_content()))]
+
+    def _keep(self, record: AuditRecord) -> bool:
+        """Journal and tell a record that no call waits for; False when it will be in no journal."""
+        try:
+            receipt = self.parts.journal.append(record)
+        except Exception as error:
+            if not getattr(error, "counted", False):
+                self.parts.report(f"A REFUSAL WAS NOT AUDITED: the journal failed: {describe(error)}")
+            return bool(getattr(error, "kept", False))
+        self._tell(record, receipt, None)
+        return True
+
+    def _tell(self, record: AuditRecord, receipt: Receipt, span: Span | None) -> None:
+        """What the journal has, to everybody else."""
         entry = Entry(record, receipt.stream_id, receipt.number, receipt.previous_hash, receipt.hash, receipt.line)
-        self._guarded("OpenTelemetry", self.parts.emit, entry, call.span)
+        self._guarded("OpenTelemetry", self.parts.emit, entry, span)
         for sink in self.parts.sinks:
             self._guarded(f"sink {type(sink).__name__}", sink.write, entry)
+
+    def _open(self) -> None:
+        if not self._opened:
+            # Any first request of a session, so that no audited call waits for files to be made.
+            self._opened = True
+            self._guarded("opening the journal", self.parts.journal.open)
 
     async def _on_disk(self, receipt: Receipt, deadline: float) -> None:
         try:
@@ -234,6 +294,8 @@ class Audits(Protocol):
     """What the hooks ask of an Auditor."""
 
     def begin(self, invocation: Invocation) -> Call | None: ...
+
+    def refuse(self, refusal: Refusal) -> None: ...
 
 
 AuditorSource = Callable[[], Audits]

@@ -25,6 +25,7 @@ from .hooks.table import Hooks, HookState
 from .notices import Notices, describe
 from .package import _instruments
 from .record.record import Invocation
+from .record.refusal import Refusal
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -211,6 +212,8 @@ class Instrumentation:
             self._lock.release()
         if assembled is None:
             return
+        # While journal and sinks still take records.
+        assembled.auditor.end()
         for sink in assembled.auditor.parts.sinks:
             if any(sink is kept for kept in keep):
                 continue
@@ -252,6 +255,9 @@ class NothingAudited:
     """Stands in while no Auditor can be built; each request asks anew."""
 
     def begin(self, invocation: Invocation) -> None:
+        return None
+
+    def refuse(self, refusal: Refusal) -> None:
         return None
 
 

@@ -34,6 +34,7 @@ class SettingsError(ValueError):
 class Settings:
     """Everything that can be set without code. Sizes are bytes, times are seconds where the name does not say ``_ms``.
 
+    ``refusals_per_minute``: so many of one source's refusals get records of their own, the rest are counted in summaries.
     ``max_bytes`` bounds the journal's directory; ``on_full`` says what happens there, ``min_age`` how old a segment must
     be to be deleted for it. ``deadline_ms`` bounds what a call may wait for a disk that hangs.
     """
@@ -51,6 +52,7 @@ class Settings:
     min_age: int = 7 * 86_400
     deadline_ms: int = 1000
     body_bytes: int = 64 * 1024
+    refusals_per_minute: int = 10
     otel_logs: OtelLogs = "metadata"
     own_span: bool = False
     request_id_header: str = "x-request-id"
@@ -218,6 +220,11 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
     "min_age": (env.OTEL_MCP_AUDIT_MIN_AGE, _between(0, 100 * 366 * 86_400), "seconds from 0 to 3162240000"),
     "deadline_ms": (env.OTEL_MCP_AUDIT_DEADLINE_MS, _between(10, 60_000), "a number from 10 to 60000"),
     "body_bytes": (env.OTEL_MCP_AUDIT_BODY_BYTES, _between(1024, 64 * 1024), "a number of bytes from 1024 to 65536"),
+    "refusals_per_minute": (
+        env.OTEL_MCP_AUDIT_REFUSALS_PER_MINUTE,
+        _between(0, 100_000),
+        "a number from 0 to 100000",
+    ),
     "otel_logs": (env.OTEL_MCP_AUDIT_OTEL_LOGS, _otel_logs, "metadata, full, off"),
     "own_span": (env.OTEL_MCP_AUDIT_OWN_SPAN, _boolean, _BOOLEAN),
     "request_id_header": (env.OTEL_MCP_AUDIT_REQUEST_ID_HEADER, _header, _HEADER),

@@ -140,10 +140,12 @@ def capture_audit(
     installed_here = not INSTRUMENTATION.installed
     if installed_here:
         INSTRUMENTATION.install({**os.environ, "OTEL_MCP_AUDIT_ENABLED": "true"}, {"own_span": loaded.own_span})
-    outer = INSTRUMENTATION.substitute(Auditor(parts.with_journal(capture)))
+    auditor = Auditor(parts.with_journal(capture))
+    outer = INSTRUMENTATION.substitute(auditor)
     try:
         yield capture
     finally:
         INSTRUMENTATION.substitute(outer)
+        auditor.end()
         if installed_here:
             INSTRUMENTATION.uninstall()

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.instrumentation.mcp_audit.context import leave_call
 from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
 from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Outcome
+from opentelemetry.instrumentation.mcp_audit.record.refusal import Refusal
+
+from .exchange import dispatched
 
 if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
@@ -53,11 +56,19 @@ class Switch:
 
     def begin(self, invocation: Invocation) -> Call | None:
         """Start the audit of a request; None when it gets no record, or when there is no auditor to be had."""
+        dispatched(invocation.scope)
         try:
             return self.auditor().begin(invocation)
         except Exception as error:  # whatever is wrong with the audit, the request is served
             self.problem(f"mcp_audit: requests are NOT audited: {type(error).__name__}")
             return None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Tell the auditor of a request that was refused before it reached any method. Never raises."""
+        try:
+            self.auditor().refuse(refusal)
+        except Exception as error:  # as above
+            self.problem(f"mcp_audit: refusals are NOT audited: {type(error).__name__}")
 
     def outcome(self, fallback: Detail, classify: Callable[..., Outcome], *arguments: Any) -> Outcome:
         """What ``classify`` says of how a request ended; ``fallback`` alone where it fails. Never raises.

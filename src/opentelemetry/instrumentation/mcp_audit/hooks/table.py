@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import wrapt
 
-from . import fastmcp, http, mcp_v1, mcp_v2, stdio
+from . import fastmcp, http, mcp_v1, mcp_v2, refusals_http, stdio
 from .running import Switch, Wrapper
 
 if TYPE_CHECKING:
@@ -50,8 +50,30 @@ class Row:
 RUNNER: Final = "mcp.server.runner"
 LOWLEVEL: Final = "mcp.server.lowlevel.server"
 
+AUTH: Final = "mcp.server.auth.middleware.bearer_auth"
+MANAGER: Final = "mcp.server.streamable_http_manager"
+MODERN: Final = "mcp.server._streamable_http_modern"
+
 # How often, in seconds, an import that had begun before the hooks were put on is asked whether it has ended.
 _POLL: Final = 0.002
+
+
+def _transport(switch: Switch) -> Wrapper:
+    return _both(refusals_http.transport(switch), http.asgi_entry(switch))
+
+
+def _sse_post(switch: Switch) -> Wrapper:
+    return _both(refusals_http.sse_post(switch), http.asgi_entry(switch))
+
+
+def _both(outer: Wrapper, inner: Wrapper) -> Wrapper:
+    """Two wrappers of one thing: it is put on and taken off as one."""
+
+    def both(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return outer(lambda *args_, **kwargs_: inner(wrapped, instance, args_, kwargs_), instance, args, kwargs)
+
+    return both
+
 
 ROWS: Final[tuple[Row, ...]] = (
     Row(RUNNER, "ServerRunner._on_request", mcp_v2.on_request, "mcp 2.x", needed=True),
@@ -60,11 +82,19 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("mcp.server.mcpserver.server", "MCPServer.call_tool", fastmcp.call_tool, "mcp 2.x"),
     Row(LOWLEVEL, "Server._make_error_result", mcp_v1.make_error_result, "mcp 1.x"),
     Row("mcp.server.stdio", "stdio_server", stdio.stdio_server, "mcp", copied=True),
-    Row("mcp.server.streamable_http", "StreamableHTTPServerTransport.handle_request", http.asgi_entry, "mcp"),
-    Row("mcp.server.sse", "SseServerTransport.handle_post_message", http.asgi_entry, "mcp"),
+    Row("mcp.server.streamable_http", "StreamableHTTPServerTransport.handle_request", _transport, "mcp"),
+    Row("mcp.server.sse", "SseServerTransport.handle_post_message", _sse_post, "mcp"),
+    Row("mcp.server.sse", "SseServerTransport.connect_sse", refusals_http.sse_connect, "mcp"),
+    Row(AUTH, "RequireAuthMiddleware.__call__", refusals_http.auth, "mcp"),
+    Row(MANAGER, "StreamableHTTPSessionManager.handle_request", refusals_http.transport, "mcp"),
+    Row(MANAGER, "StreamableHTTPSessionManager._handle_stateful_request", refusals_http.stateful, "mcp"),
+    Row("mcp.server.transport_security", "RequestBodyLimitMiddleware.__call__", refusals_http.body_limit, "mcp"),
+    Row(MODERN, "handle_modern_request", refusals_http.modern, "mcp 2.x", copied=True),
     Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", mcp_v2.server_span, "fastmcp"),
     Row("fastmcp.server.server", "FastMCP.call_tool", fastmcp.call_tool, "fastmcp"),
     Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
+    Row("fastmcp.server.auth.middleware", "RequireAuthMiddleware.__call__", refusals_http.auth, "fastmcp"),
+    Row("fastmcp.server.http", "HostOriginGuardMiddleware.__call__", refusals_http.guard, "fastmcp"),
 )
 
 

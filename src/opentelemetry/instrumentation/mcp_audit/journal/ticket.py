@@ -21,6 +21,8 @@ class JournalError(Exception):
 
     counted = True
     """For callers who know no type of the journal's: whether the loss is counted and said already."""
+    kept = False
+    """Whether the record will be written all the same."""
 
 
 class Deferred(JournalError):
@@ -28,6 +30,8 @@ class Deferred(JournalError):
 
     Not lost. Should that write fail, it is counted like any other.
     """
+
+    kept = True
 
 
 class NotDurable(JournalError):

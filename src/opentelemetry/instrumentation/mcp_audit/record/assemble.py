@@ -114,7 +114,7 @@ def _all(
         wire.text(a.REQUEST_ID, facts.request_id)
     put_target(wire, call, method)
     put_actor(wire, facts.actor)
-    _client(wire, call, facts)
+    put_client(wire, call, facts)
     if call.session_id:
         values[a.MCP_SESSION_ID] = keyed(call.session_id)
     wire.fact(a.ERROR_TYPE, outcome.error_type or verdict.error_type)
@@ -201,7 +201,8 @@ def _is_counter(value: object) -> bool:
     return type(value) is int and -_PLAIN_IDS < value < _PLAIN_IDS
 
 
-def _client(wire: Wire, call: Invocation, facts: Facts) -> None:
+def put_client(wire: Wire, call: Invocation, facts: Facts) -> None:
+    """With what, and from where."""
     wire.text(a.CLIENT_NAME, call.client_name)
     wire.text(a.CLIENT_VERSION, call.client_version)
     wire.fact(a.MCP_PROTOCOL_VERSION, call.protocol_version)

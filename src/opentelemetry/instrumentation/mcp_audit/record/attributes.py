@@ -73,6 +73,8 @@ NETWORK_TRANSPORT: Final = _row("network.transport")
 USER_AGENT_ORIGINAL: Final = _row("user_agent.original")
 ERROR_TYPE: Final = _row("error.type")
 RPC_RESPONSE_STATUS_CODE: Final = _row("rpc.response.status_code")
+HTTP_REQUEST_METHOD: Final = _row("http.request.method")
+HTTP_RESPONSE_STATUS_CODE: Final = _row("http.response.status_code", "int")
 
 # --- outcome and decision ------------------------------------------------------------------------------------------
 OUTCOME_DETAIL: Final = _row("mcp_audit.outcome.detail", need="outcomes")
@@ -141,6 +143,13 @@ GAP_MODE: Final = _row("mcp_audit.gap.mode")
 GAP_FROM: Final = _row("mcp_audit.gap.from")
 GAP_TO: Final = _row("mcp_audit.gap.to")
 
+# --- summary --------------------------------------------------------------------------------------------------------
+SUMMARY_KIND: Final = _row("mcp_audit.summary.kind")
+SUMMARY_COUNT: Final = _row("mcp_audit.summary.count", "int")
+SUMMARY_FROM: Final = _row("mcp_audit.summary.from")
+SUMMARY_TO: Final = _row("mcp_audit.summary.to")
+SUMMARY_OTHERS: Final = _row("mcp_audit.summary.others", "bool")
+
 # --- added on the way by others, never part of the canonical form (FORMAT 2); shown as unauthenticated --------------
 CARRIER_KEYS: Final = frozenset(
     {
@@ -161,6 +170,7 @@ EVENT_RESOURCE_READ: Final = "mcp_audit.resource_read"
 EVENT_PROMPT_GET: Final = "mcp_audit.prompt_get"
 EVENT_REQUEST: Final = "mcp_audit.request"
 EVENT_ACCESS_DENIED: Final = "mcp_audit.access_denied"
+EVENT_SUMMARY: Final = "mcp_audit.summary"
 EVENT_GAP: Final = "mcp_audit.gap"
 EVENT_LIFECYCLE: Final = "mcp_audit.lifecycle"
 
@@ -214,6 +224,9 @@ METHODS: Final[dict[str, Method]] = {
 }
 # A method that is in no table is somebody trying something: kept, without content, whatever became of it.
 OTHER_METHOD: Final = Method(EVENT_REQUEST, "EXECUTE", "method", "metadata")
+# Refused before any method was reached: what stands for the method where nothing but the body would tell it.
+UNKNOWN_METHOD: Final = "unknown"
+REFUSED: Final = Method(EVENT_ACCESS_DENIED, "EXECUTE", "endpoint", "metadata")
 
 Detail = Literal[
     "ok",
