@@ -39,6 +39,7 @@ TOKENS = {
         "act": {"sub": "agent-7", "iss": "https://issuer.example"},
     },
     "bob-token": {"client_id": "app", "sub": "bob", "scopes": ["read"], "iss": "https://issuer.example"},
+    "dave-token": {"client_id": "another", "sub": "dave", "scopes": ["read"], "iss": "https://issuer.example"},
     # Hers is a good token that lacks the scope which every server here asks for.
     "carol-token": {"client_id": "app", "sub": "carol", "scopes": ["nothing"], "iss": "https://issuer.example"},
 }
@@ -188,6 +189,13 @@ def session_managers() -> list[Any]:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
     return [found for found in gc.get_objects() if isinstance(found, StreamableHTTPSessionManager)]
+
+
+def owns_sessions() -> bool:
+    """Whether a session belongs to the client that opened it (from mcp 1.27.2)."""
+    from mcp.server.auth.middleware import bearer_auth
+
+    return hasattr(bearer_auth, "authorization_context")
 
 
 def limits_bodies() -> bool:

@@ -34,6 +34,7 @@ SECRET = "sk-refused-0123456789abcdef"
 JSON = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 MODERN = {**JSON, "mcp-protocol-version": stack.MODERN}
 ALICE = {"authorization": "Bearer alice-token"}
+DAVE = {"authorization": "Bearer dave-token"}  # of another client: fastmcp 2 and 3 tell the SDK no subject
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
 INITIALIZE = {
     "jsonrpc": "2.0",
@@ -149,16 +150,17 @@ async def test_authentication() -> None:
 
 
 async def test_sessions() -> None:
+    if not stack.owns_sessions():
+        pytest.skip(f"this {stack.NAME} knows no owner of a session")
     app = stack.asgi_app(stack.server(auth=True))
-    bob = {"authorization": "Bearer bob-token"}
     with capture_audit() as audit, serving(app) as url:
         async with raw(url) as http:
             session = await open_session(http, ALICE)
             answers = [
                 await http.post(MCP, json=LIST, headers={**JSON, **ALICE, "mcp-session-id": "nobody"}),
-                await http.post(MCP, json=LIST, headers={**JSON, **bob, "mcp-session-id": session}),
+                await http.post(MCP, json=LIST, headers={**JSON, **DAVE, "mcp-session-id": session}),
                 await http.post(MCP, json=LIST, headers={**JSON, **ALICE}),
-                await http.delete(MCP, headers={**bob, "mcp-session-id": session}),
+                await http.delete(MCP, headers={**DAVE, "mcp-session-id": session}),
                 await http.post(MCP, json=LIST, headers={**JSON, **ALICE, "mcp-session-id": session}),
                 await http.delete(MCP, headers={**ALICE, "mcp-session-id": session}),
                 await http.post(MCP, json=LIST, headers={**JSON, **ALICE, "mcp-session-id": session}),
@@ -173,7 +175,7 @@ async def test_sessions() -> None:
         ("POST", 404, "session", "unknown_session"),
     ]
     actors = [record.attributes["audit.actor.id"] for record in found]
-    assert actors == ["alice", "bob", "alice", "bob", "alice"]
+    assert actors == ["alice", "dave", "alice", "dave", "alice"]
     hashes = [record.attributes.get("mcp.session.id") for record in found]
     assert hashes[1] == hashes[3] == hashes[4] != hashes[0]
     assert hashes[2] is None
@@ -355,6 +357,8 @@ async def test_a_session_too_many() -> None:
 
 
 async def test_the_http_and_sse_transport() -> None:
+    if not stack.owns_sessions():
+        pytest.skip(f"this {stack.NAME} knows no owner of a session")
     app = stack.sse_app(stack.server(auth=True))
     with capture_audit() as audit, serving(app) as url:
         async with raw(url) as http:
@@ -369,9 +373,8 @@ async def test_the_http_and_sse_transport() -> None:
             async with http.stream("GET", "/sse", headers=ALICE) as stream:
                 lines = stream.aiter_lines()
                 path = next(line[6:] for line in [await anext(lines), await anext(lines)] if line.startswith("data: "))
-                bob = {"authorization": "Bearer bob-token"}
                 answers += [
-                    await http.post(path, json=LIST, headers=bob),
+                    await http.post(path, json=LIST, headers=DAVE),
                     await http.post(path, content=b"{", headers={**JSON, **ALICE}),
                     await http.post(path, json=INITIALIZE, headers=ALICE),
                 ]
@@ -417,7 +420,7 @@ async def test_nothing_changes_for_the_client() -> None:
 
 
 async def test_a_flood_costs_no_authenticated_call_its_record() -> None:
-    """Two thousand refusals over the wire, calls of an authenticated user in between (100,000 in process: tests/refusals)."""
+    """Six hundred refusals over the wire, calls of an authenticated user in between (100,000 in process: tests/refusals)."""
     app = stack.asgi_app(stack.server(auth=True))
     with capture_audit(refusals_per_minute=7) as audit, serving(app) as url:
 
@@ -427,7 +430,7 @@ async def test_a_flood_costs_no_authenticated_call_its_record() -> None:
                 assert answer.status_code == 401
 
         async with raw(url) as http, stack.over_http(url, ALICE) as caller:
-            floods = [asyncio.ensure_future(flood(http, 500)) for _ in range(4)]
+            floods = [asyncio.ensure_future(flood(http, 200)) for _ in range(3)]
             for number in range(100):
                 await caller.tool("add", {"a": number, "b": 1})
             await asyncio.gather(*floods)
@@ -440,7 +443,7 @@ async def test_a_flood_costs_no_authenticated_call_its_record() -> None:
         for record in audit.records
         if record.event == "mcp_audit.summary"
     )
-    assert own + counted == 2000
+    assert own + counted == 600
     assert own % 7 == 0 and own <= 21  # a window is a minute; a slow machine may see three
     assert not any(SECRET in record.line for record in audit.records)
 
