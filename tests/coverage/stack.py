@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -172,16 +171,17 @@ def asgi_app(made: Any, *, stateless: bool = False) -> Any:
 
 
 def guarded_app(made: Any) -> Any:
-    """The streamable HTTP application with its check of Host and Origin on; None where the stack has none."""
+    """The streamable HTTP application with its check of Host and Origin on (the SDK's own have it on for localhost)."""
+    return made.http_app(path="/mcp", host_origin_protection=True) if FASTMCP else asgi_app(made)
+
+
+def guards_host() -> bool:
+    """Whether the stack checks Host and Origin."""
     if not FASTMCP:
-        return asgi_app(made)  # the SDK's own servers have it on for localhost
-    if not find_spec("fastmcp.server.http") or not _takes(made.http_app, "host_origin_protection"):
-        return None
-    return made.http_app(path="/mcp", host_origin_protection=True)
+        return True
+    from fastmcp.server import http
 
-
-def _takes(function: Any, name: str) -> bool:
-    return name in inspect.signature(function).parameters
+    return hasattr(http, "HostOriginGuardMiddleware")
 
 
 def session_managers() -> list[Any]:
@@ -200,9 +200,9 @@ def owns_sessions() -> bool:
 
 def limits_bodies() -> bool:
     """Whether the SDK refuses bodies that are too large."""
-    from mcp.server import transport_security
+    from mcp.server import streamable_http_manager, transport_security
 
-    return hasattr(transport_security, "RequestBodyLimitMiddleware")
+    return any(hasattr(module, "RequestBodyLimitMiddleware") for module in (streamable_http_manager, transport_security))
 
 
 def header_server() -> Any:

@@ -110,8 +110,7 @@ def _bad_request(exchange: Exchange, body: bytes) -> Decision:
         return _bad_message(exchange)
     code, message = _error(body)
     if code is None:
-        # Not JSON-RPC: the check of the Content-Type, which answers before anything is parsed.
-        return Decision("protocol", "unsupported_media_type")
+        return _plain_bad_request(exchange)
     if code == _HEADER_MISMATCH and message.lower().startswith(_PARAM_HEADER):
         return Decision("protocol", "param_header_mismatch")
     if code in _BY_CODE:
@@ -125,14 +124,27 @@ def _bad_request(exchange: Exchange, body: bytes) -> Decision:
     return Decision("protocol", "invalid_message")
 
 
+def _plain_bad_request(exchange: Exchange) -> Decision:
+    """Not JSON-RPC: the check of the Content-Type, or (before mcp 1.27) an unknown session."""
+    if not _says_json(exchange.scope):
+        return Decision("protocol", "unsupported_media_type")
+    if exchange.manager is not None and session_id(exchange) is not None:
+        return Decision("session", "unknown_session")
+    return Decision("protocol", "invalid_message")
+
+
 def _bad_message(exchange: Exchange) -> Decision:
     """HTTP+SSE, whose refusals are plain text: in the order in which the transport checks."""
-    if not (header(exchange.scope, b"content-type") or "").lower().startswith("application/json"):
+    if not _says_json(exchange.scope):
         return Decision("protocol", "unsupported_media_type")
     named = session_id(exchange)
     if named is None:
         return Decision("session", "missing_session")
     return Decision("session", "unknown_session") if _uuid(named) is None else Decision("protocol", "parse_error")
+
+
+def _says_json(scope: Mapping[str, Any]) -> bool:
+    return (header(scope, b"content-type") or "").lower().startswith("application/json")
 
 
 def _error(body: bytes) -> tuple[int | None, str]:

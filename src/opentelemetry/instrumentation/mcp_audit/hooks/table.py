@@ -86,6 +86,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("mcp.server.sse", "SseServerTransport.handle_post_message", _sse_post, "mcp"),
     Row("mcp.server.sse", "SseServerTransport.connect_sse", refusals_http.sse_connect, "mcp"),
     Row(AUTH, "RequireAuthMiddleware.__call__", refusals_http.auth, "mcp"),
+    Row(MANAGER, "StreamableHTTPASGIApp.__call__", refusals_http.transport, "mcp 2.x"),
     Row(MANAGER, "StreamableHTTPSessionManager.handle_request", refusals_http.transport, "mcp"),
     Row(MANAGER, "StreamableHTTPSessionManager._handle_stateful_request", refusals_http.stateful, "mcp"),
     Row("mcp.server.transport_security", "RequestBodyLimitMiddleware.__call__", refusals_http.body_limit, "mcp"),

@@ -42,6 +42,10 @@ COLUMNS: Final = (
     "stream_id",
     "number",
     "arguments",
+    "decision_by",
+    "decision_reason",
+    "http_status",
+    "count",
 )
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -70,7 +74,7 @@ def csv_row(record: StoredRecord) -> str:
         get(a.MCP_METHOD_NAME),
         get(a.DURATION_US),
         get(a.RESULT_COUNT),
-        get(a.CLIENT_ADDRESS),
+        get(a.CLIENT_ADDRESS) or get(a.AUDIT_SOURCE_ID),
         get(a.REQUEST_ID),
         get(a.AUDIT_RECORD_ID),
         record.trace_id,
@@ -79,6 +83,10 @@ def csv_row(record: StoredRecord) -> str:
         record.number,
         # Escaped as JSON does it, the cell is still JSON.
         "" if arguments is None else json_visible(json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))),
+        get(a.DECISION_BY),
+        get(a.DECISION_REASON),
+        get(a.HTTP_RESPONSE_STATUS_CODE),
+        get(a.SUMMARY_COUNT),
     )
     return _line([_cell(cell) for cell in cells])
 

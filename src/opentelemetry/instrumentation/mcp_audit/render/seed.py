@@ -37,7 +37,7 @@ def to_seed(record: Rendered) -> dict[str, Any]:
         "event_type": record.event_name.removeprefix(_PREFIX),
         "tool": get(a.GEN_AI_TOOL_NAME),
         "user": {"id": user_of(record), "email": get(a.USER_EMAIL), "tenant_id": get(a.TENANT_ID)},
-        "request": {"id": get(a.REQUEST_ID), "client_ip": get(a.CLIENT_ADDRESS)},
+        "request": {"id": get(a.REQUEST_ID), "client_ip": get(a.CLIENT_ADDRESS) or get(a.AUDIT_SOURCE_ID)},
         "params": arguments_of(record),
         "response": {
             "result_count": get(a.RESULT_COUNT),

@@ -56,6 +56,11 @@ def what(record: StoredRecord) -> str:
         return str(get(a.GEN_AI_TOOL_NAME, get(a.AUDIT_TARGET_ID, "?")))
     if record.event_name == a.EVENT_GAP:
         return f"gap: {get(a.GAP_COUNT, '?')} records lost"
+    if record.event_name == a.EVENT_ACCESS_DENIED:
+        return f"access_denied {get(a.DECISION_REASON, '?')} {get(a.HTTP_REQUEST_METHOD, '')}".rstrip()
+    if record.event_name == a.EVENT_SUMMARY:
+        whose = "others" if get(a.SUMMARY_OTHERS) else get(a.AUDIT_SOURCE_ID, "?")
+        return f"{get(a.SUMMARY_COUNT, '?')} more {get(a.DECISION_REASON, '?')} {whose}"
     target = get(a.AUDIT_TARGET_ID) or get(a.LIFECYCLE_KIND)
     return f"{event} {target}" if target else event
 
