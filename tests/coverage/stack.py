@@ -202,7 +202,9 @@ def limits_bodies() -> bool:
     """Whether the SDK refuses bodies that are too large."""
     from mcp.server import streamable_http_manager, transport_security
 
-    return any(hasattr(module, "RequestBodyLimitMiddleware") for module in (streamable_http_manager, transport_security))
+    return any(
+        hasattr(module, "RequestBodyLimitMiddleware") for module in (streamable_http_manager, transport_security)
+    )
 
 
 def header_server() -> Any:
