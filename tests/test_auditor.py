@@ -22,6 +22,7 @@ from opentelemetry.instrumentation.mcp_audit.policy.model import Policy, Rule, b
 from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
 from opentelemetry.instrumentation.mcp_audit.record.content import Content
 from opentelemetry.instrumentation.mcp_audit.record.record import Actor, AuditRecord, Invocation, Origin, Outcome
+from opentelemetry.instrumentation.mcp_audit.record.refusal import Refusal
 from opentelemetry.instrumentation.mcp_audit.sinks.protocol import Entry
 
 
@@ -437,3 +438,139 @@ def test_an_answer_waits_for_the_disk_only_where_it_shall_and_a_disk_that_is_lat
     asyncio.run(call.on_disk())
     (report,) = world.reports
     assert report.startswith("an answer goes out before its record is known to be on the disk: TimeoutError")
+
+
+def _refusal(address: str = "10.0.0.1", **options: Any) -> Refusal:
+    scope = {"type": "http", "method": "BREW", "path": "/mcp", "client": (address, 1), "headers": []}
+    invocation = Invocation(
+        options.pop("method", "unknown"), received=time.time_ns(), started=time.monotonic_ns(), scope=scope, **options
+    )
+    return Refusal(invocation, 401, "auth", "missing_token")
+
+
+def test_a_refusal_takes_its_steps() -> None:
+    world = _World()
+    world.origin_found = Origin("agent/1", "10.0.0.1", 4711, "ipv4", "request-1")
+    world.auditor.refuse(_refusal(session_id="s", protocol_version="2025-11-25"))
+    assert world.steps == ["open", "actor", "content", "append", "emit", "sink"]
+    (record,) = world.records
+    assert record.event_name == "mcp_audit.access_denied"
+    assert record.body is None
+    attributes = record.attributes
+    assert record.observed - record.time - 1000 * int(str(attributes["mcp_audit.duration_us"])) in range(1000)
+    assert attributes["audit.record.id"] == attributes["mcp_audit.call.id"]
+    expected = {
+        "audit.action": "EXECUTE",
+        "audit.outcome": "failure",
+        "audit.actor.id": "ada",
+        "audit.target.id": "/mcp",
+        "audit.target.type": "endpoint",
+        "http.request.method": "_OTHER",
+        "http.response.status_code": 401,
+        "error.type": "401",
+        "mcp.method.name": "unknown",
+        "mcp.session.id": "keyed(s)",
+        "mcp.protocol.version": "2025-11-25",
+        "mcp_audit.decision": "denied",
+        "mcp_audit.decision.by": "auth",
+        "mcp_audit.decision.reason": "missing_token",
+        "mcp_audit.outcome.detail": "denied",
+        "mcp_audit.level": "metadata",
+        "mcp_audit.request.id": "request-1",
+        "client.address": "10.0.0.1",
+        "client.port": 4711,
+        "user_agent.original": "agent/1",
+    }
+    assert {name: attributes.get(name) for name in expected} == expected
+    assert {name: _TYPES[TABLE[name].type] for name in attributes} == {
+        name: type(value) for name, value in attributes.items()
+    }
+
+
+def test_what_a_refused_stranger_says_is_redacted_and_cut() -> None:
+    world = _World()
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJlLXRoYXQtaXMtbG9uZw"
+    world.origin_found = Origin(user_agent=f"agent {token}", address="10.0.0.1", source_type="ipv4")
+    world.auditor.refuse(_refusal(method="x" * 5_000, bound={"purpose": "treatment"}))
+    attributes = world.records[0].attributes
+    assert token not in str(attributes)
+    assert attributes["mcp_audit.redactions"]
+    assert len(str(attributes["mcp.method.name"])) < 1_100
+    assert attributes["mcp_audit.truncated"] == ["mcp.method.name 5000"]
+    assert (attributes["mcp_audit.purpose"], attributes["mcp_audit.purpose.source"]) == ("treatment", "declared")
+
+
+def test_beyond_the_budget_refusals_are_counted_and_told_at_the_end() -> None:
+    world = _World()
+    world.origin_found = Origin(address="2001:db8::1", source_type="ipv6")
+    for _ in range(25):
+        world.auditor.refuse(_refusal())
+    assert len(world.records) == 10
+    world.auditor.end()
+    summary = world.records[-1]
+    assert summary.event_name == "mcp_audit.summary"
+    attributes = dict(summary.attributes)
+    assert len(str(attributes.pop("audit.record.id"))) == 36
+    since, until = int(str(attributes.pop("mcp_audit.summary.from"))), int(str(attributes.pop("mcp_audit.summary.to")))
+    assert since <= until == summary.time == summary.observed
+    assert attributes == {
+        "audit.action": "EXECUTE",
+        "audit.outcome": "failure",
+        "audit.actor.id": "ada",
+        "audit.actor.type": "user",
+        "audit.schema.version": "1.0",
+        "audit.source.id": "2001:db8::/64",
+        "audit.source.type": "ipv6",
+        "http.response.status_code": 401,
+        "mcp_audit.decision": "denied",
+        "mcp_audit.decision.by": "auth",
+        "mcp_audit.decision.reason": "missing_token",
+        "mcp_audit.summary.count": 15,
+        "mcp_audit.summary.kind": "refusals",
+        "mcp_audit.summary.others": False,
+    }
+    assert world.steps[-3:] == ["append", "emit", "sink"]
+    world.auditor.end()
+    assert len(world.records) == 11
+
+
+def test_level_none_records_no_refusal() -> None:
+    world = _World(builtin("none"))
+    world.auditor.refuse(_refusal())
+    world.auditor.end()
+    assert world.records == []
+
+
+@pytest.mark.parametrize("step", ["actor", "content", "append", "emit", "sink", "open"])
+def test_a_failing_step_of_a_refusal_never_raises(step: str) -> None:
+    world = _World()
+    world.failing.add(step)
+    world.auditor.refuse(_refusal())
+    assert len(world.records) == (0 if step in ("actor", "content", "append") else 1)
+    # What the journal could not write it has counted and said itself.
+    assert len(world.reports) == (0 if step == "append" else 1)
+
+
+def test_a_summary_that_cannot_be_written_is_kept_and_said_at_the_end() -> None:
+    world = _World()
+    for _ in range(12):
+        world.auditor.refuse(_refusal())
+    world.failing.add("append")
+    world.auditor.end()
+    assert world.reports == ["REFUSALS WERE NOT AUDITED: 2 were counted, and no summary of them could be written"]
+
+
+def test_a_summary_that_the_journal_queued_is_not_counted_twice() -> None:
+    class Queued(Exception):
+        counted = kept = True
+
+    world = _World()
+    for _ in range(12):
+        world.auditor.refuse(_refusal())
+    world.failing.add("append")
+    world.errors["append"] = Queued
+    world.auditor.end()
+    assert world.reports == []
+
+
+_TYPES = {"string": str, "int": int, "bool": bool, "strings": list}

@@ -10,6 +10,7 @@ from opentelemetry.trace import Span
 
 from opentelemetry.instrumentation.mcp_audit.hooks.running import Switch
 from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Outcome
+from opentelemetry.instrumentation.mcp_audit.record.refusal import Refusal
 
 
 class RecordingCall:
@@ -43,6 +44,7 @@ class RecordingAuditor:
     def __init__(self, *ignored: str) -> None:
         self.calls: list[RecordingCall] = []
         self.problems: list[str] = []
+        self.refusals: list[Refusal] = []
         self._ignored = ignored
 
     def begin(self, invocation: Invocation) -> RecordingCall | None:
@@ -50,6 +52,9 @@ class RecordingAuditor:
             return None
         self.calls.append(RecordingCall(invocation))
         return self.calls[-1]
+
+    def refuse(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
 
     @property
     def only(self) -> RecordingCall:

@@ -34,6 +34,21 @@ def test_a_call() -> None:
     assert json.loads(row["arguments"]) == {"q": 'a "quoted", text'}
 
 
+def test_a_refusal_and_a_count_of_them() -> None:
+    trail = Trail()
+    denied = {
+        "mcp_audit.decision.by": "auth",
+        "mcp_audit.decision.reason": "missing_token",
+        "audit.source.id": "10.0.0.1",
+    }
+    trail.system(
+        "x", {**denied, "http.response.status_code": 401, "mcp_audit.summary.count": 9}, event="mcp_audit.summary"
+    )
+    row = cells(trail)
+    names = ("event", "decision_by", "decision_reason", "http_status", "count", "client_address")
+    assert [row[name] for name in names] == ["mcp_audit.summary", "auth", "missing_token", "401", "9", "10.0.0.1"]
+
+
 @pytest.mark.parametrize(
     ("formula", "shown"),
     [

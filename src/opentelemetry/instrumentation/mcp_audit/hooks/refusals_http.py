@@ -19,7 +19,7 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation
 from opentelemetry.instrumentation.mcp_audit.record.refusal import Refusal
 
 from .exchange import SCOPE_EXCHANGE, Exchange, Layer
-from .refused import decide, header, needs_body, refusing, session_id
+from .refused import Decision, decide, header, needs_body, refusing, session_id
 from .running import Switch, Wrapper
 
 Send = Callable[[Any], Awaitable[None]]
@@ -159,12 +159,17 @@ def _look(switch: Switch, exchange: Exchange, message: Any) -> None:
         else:
             _refused(switch, exchange, status, b"")
     elif exchange.status is not None:
-        _refused(switch, exchange, exchange.status, bytes(message.get("body", b"")))
+        body = message.get("body", b"")
+        _refused(switch, exchange, exchange.status, body if isinstance(body, bytes) else b"")
 
 
 def _refused(switch: Switch, exchange: Exchange, status: int, body: bytes) -> None:
     exchange.settled = True
-    decision = decide(exchange, status, body)
+    try:
+        decision = decide(exchange, status, body)
+    except Exception as error:  # an SDK of another shape: it was refused all the same
+        switch.problem(f"mcp_audit: why a request was refused could not be told: {type(error).__name__}")
+        decision = Decision("protocol", f"http_{status}")
     if decision is None:
         return
     scope = exchange.scope

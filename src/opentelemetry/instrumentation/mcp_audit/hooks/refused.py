@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs
-from uuid import UUID
 
 from opentelemetry.instrumentation.mcp_audit.record.refusal import DecidedBy
 
 from .exchange import Exchange
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 # JSON-RPC errors of the modern protocol's own.
 _HEADER_MISMATCH: Final = -32020
@@ -179,6 +181,9 @@ def _is_known_session(exchange: Exchange) -> bool:
 
 
 def _uuid(text: str) -> UUID | None:
+    # Loaded by the SDK's transport; not worth its time in processes that serve nothing.
+    from uuid import UUID
+
     try:
         return UUID(hex=text)
     except ValueError:
