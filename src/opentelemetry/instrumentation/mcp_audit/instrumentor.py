@@ -25,7 +25,6 @@ from .hooks.table import Hooks, HookState
 from .notices import Notices, describe
 from .package import _instruments
 from .record.record import Invocation
-from .record.refusal import Refusal
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from .auditor import Auditor, Audits
     from .journal.events import Turn
     from .journal.journal import Journal
+    from .record.refusal import Refusal
     from .sinks.protocol import Sink
     from .status import StatusFile
 

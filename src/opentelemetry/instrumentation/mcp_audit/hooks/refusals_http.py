@@ -61,9 +61,12 @@ def sse_connect(switch: Switch) -> Wrapper:
         entered = _enter(args, kwargs, "transport") if switch.on else None
         if entered is None:
             return wrapped(*args, **kwargs)
-        exchange, outermost, scope, receive, send = entered
+        exchange, watched_arguments = entered
         exchange.sse = instance
-        return wrapped(scope, receive, _watching(switch, exchange, send) if outermost else send)
+        if watched_arguments is None:
+            return wrapped(*args, **kwargs)
+        scope, receive, send = watched_arguments
+        return wrapped(scope, receive, _watching(switch, exchange, send))
 
     return watched
 
@@ -97,11 +100,12 @@ def _asgi(switch: Switch, layer: Layer, *, sse: Callable[[Any], Any] | None = No
         entered = _enter(args, kwargs, layer) if switch.on else None
         if entered is None:
             return wrapped(*args, **kwargs)
-        exchange, outermost, scope, receive, send = entered
+        exchange, watched_arguments = entered
         if sse is not None and exchange.sse is None:
             exchange.sse = sse(instance)
-        if not outermost:
-            return wrapped(scope, receive, send)
+        if watched_arguments is None:
+            return wrapped(*args, **kwargs)
+        scope, receive, send = watched_arguments
         return wrapped(scope, receive, _watching(switch, exchange, send))
 
     return watched
@@ -114,28 +118,28 @@ def _sse_within(limit: Any) -> Any:
 
 def _enter(
     args: tuple[Any, ...], kwargs: dict[str, Any], layer: Layer
-) -> tuple[Exchange, bool, MutableMapping[str, Any], Any, Send] | None:
-    """The exchange of this HTTP request, and whether it is seen for the first time; None for what is no HTTP request."""
-    if kwargs or len(args) != 3:
-        if len(args) + len(kwargs) != 3 or not kwargs.keys() <= {"scope", "receive", "send"}:
-            return None
-        names = ("scope", "receive", "send")
-        args = (*args, *(kwargs[name] for name in names[len(args) :]))
-    scope, receive, send = args
-    if not isinstance(scope, MutableMapping):
-        return None
-    exchange = scope.get(SCOPE_EXCHANGE)
+) -> tuple[Exchange, tuple[MutableMapping[str, Any], Any, Send] | None] | None:
+    """The exchange of this HTTP request, and the call's arguments if this is where it is seen first; None for no HTTP."""
+    scope: Any = args[0] if args else kwargs.get("scope")
+    exchange = _found(scope)
     if exchange is not None:
         exchange.layer, exchange.scope = layer, scope
-        return exchange, False, scope, receive, send
-    if scope.get("type") != "http":
+        return exchange, None
+    if not isinstance(scope, MutableMapping) or scope.get("type") != "http":
         return None
+    if kwargs or len(args) != 3:
+        if len(args) + len(kwargs) != 3 or not kwargs.keys() <= {"scope", "receive", "send"}:
+            return None  # a mistake, which the application's own function tells best
+        names = ("scope", "receive", "send")
+        args = (*args, *(kwargs[name] for name in names[len(args) :]))
     exchange = scope[SCOPE_EXCHANGE] = Exchange(scope, layer)
-    return exchange, True, scope, receive, send
+    return exchange, (scope, args[1], args[2])
 
 
 def _found(scope: Any) -> Exchange | None:
-    return scope.get(SCOPE_EXCHANGE) if isinstance(scope, MutableMapping) else None
+    # Most scopes are dicts, and asking an abstract class costs more than all the rest.
+    known = type(scope) is dict or isinstance(scope, MutableMapping)
+    return scope.get(SCOPE_EXCHANGE) if known else None
 
 
 def _watching(switch: Switch, exchange: Exchange, send: Send) -> Send:
@@ -143,6 +147,10 @@ def _watching(switch: Switch, exchange: Exchange, send: Send) -> Send:
 
     def watching(message: Any) -> Awaitable[None]:
         if not exchange.settled:
+            status = message.get("status") if type(message) is dict else None
+            if type(status) is int and status < 400:
+                exchange.settled = True  # like most
+                return send(message)
             switch.guarded("looking at an answer", _look, switch, exchange, message)
         return send(message)
 

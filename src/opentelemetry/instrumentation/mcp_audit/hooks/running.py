@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.instrumentation.mcp_audit.context import leave_call
 from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
 from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Outcome
-from opentelemetry.instrumentation.mcp_audit.record.refusal import Refusal
 
 from .exchange import dispatched
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.instrumentation.mcp_audit.auditor import AuditorSource
     from opentelemetry.instrumentation.mcp_audit.call import Call
+    from opentelemetry.instrumentation.mcp_audit.record.refusal import Refusal
 
     # What `context.enter_call` gives.
     CallTokens = tuple[Token[Call | None], Token[Mapping[str, Any]]]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import wrapt
 
-from . import fastmcp, http, mcp_v1, mcp_v2, refusals_http, stdio
+from . import fastmcp, http, mcp_v1, mcp_v2, stdio
 from .running import Switch, Wrapper
 
 if TYPE_CHECKING:
@@ -58,12 +58,24 @@ MODERN: Final = "mcp.server._streamable_http_modern"
 _POLL: Final = 0.002
 
 
+def _refusals(tap: str) -> Callable[[Switch], Wrapper]:
+    """A wrapper of ``refusals_http``, which is loaded with the SDK's module: processes without HTTP do not wait for it."""
+
+    def made(switch: Switch) -> Wrapper:
+        from . import refusals_http
+
+        wrapper: Wrapper = getattr(refusals_http, tap)(switch)
+        return wrapper
+
+    return made
+
+
 def _transport(switch: Switch) -> Wrapper:
-    return _both(refusals_http.transport(switch), http.asgi_entry(switch))
+    return _both(_refusals("transport")(switch), http.asgi_entry(switch))
 
 
 def _sse_post(switch: Switch) -> Wrapper:
-    return _both(refusals_http.sse_post(switch), http.asgi_entry(switch))
+    return _both(_refusals("sse_post")(switch), http.asgi_entry(switch))
 
 
 def _both(outer: Wrapper, inner: Wrapper) -> Wrapper:
@@ -84,18 +96,18 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("mcp.server.stdio", "stdio_server", stdio.stdio_server, "mcp", copied=True),
     Row("mcp.server.streamable_http", "StreamableHTTPServerTransport.handle_request", _transport, "mcp"),
     Row("mcp.server.sse", "SseServerTransport.handle_post_message", _sse_post, "mcp"),
-    Row("mcp.server.sse", "SseServerTransport.connect_sse", refusals_http.sse_connect, "mcp"),
-    Row(AUTH, "RequireAuthMiddleware.__call__", refusals_http.auth, "mcp"),
-    Row(MANAGER, "StreamableHTTPASGIApp.__call__", refusals_http.transport, "mcp 2.x"),
-    Row(MANAGER, "StreamableHTTPSessionManager.handle_request", refusals_http.transport, "mcp"),
-    Row(MANAGER, "StreamableHTTPSessionManager._handle_stateful_request", refusals_http.stateful, "mcp"),
-    Row("mcp.server.transport_security", "RequestBodyLimitMiddleware.__call__", refusals_http.body_limit, "mcp"),
-    Row(MODERN, "handle_modern_request", refusals_http.modern, "mcp 2.x", copied=True),
+    Row("mcp.server.sse", "SseServerTransport.connect_sse", _refusals("sse_connect"), "mcp"),
+    Row(AUTH, "RequireAuthMiddleware.__call__", _refusals("auth"), "mcp"),
+    Row(MANAGER, "StreamableHTTPASGIApp.__call__", _refusals("transport"), "mcp 2.x"),
+    Row(MANAGER, "StreamableHTTPSessionManager.handle_request", _refusals("transport"), "mcp"),
+    Row(MANAGER, "StreamableHTTPSessionManager._handle_stateful_request", _refusals("stateful"), "mcp"),
+    Row("mcp.server.transport_security", "RequestBodyLimitMiddleware.__call__", _refusals("body_limit"), "mcp"),
+    Row(MODERN, "handle_modern_request", _refusals("modern"), "mcp 2.x", copied=True),
     Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", mcp_v2.server_span, "fastmcp"),
     Row("fastmcp.server.server", "FastMCP.call_tool", fastmcp.call_tool, "fastmcp"),
     Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
-    Row("fastmcp.server.auth.middleware", "RequireAuthMiddleware.__call__", refusals_http.auth, "fastmcp"),
-    Row("fastmcp.server.http", "HostOriginGuardMiddleware.__call__", refusals_http.guard, "fastmcp"),
+    Row("fastmcp.server.auth.middleware", "RequireAuthMiddleware.__call__", _refusals("auth"), "fastmcp"),
+    Row("fastmcp.server.http", "HostOriginGuardMiddleware.__call__", _refusals("guard"), "fastmcp"),
 )
 
 
