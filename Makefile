@@ -44,6 +44,7 @@ collector:
 
 bench: $(VENV)/project.stamp
 	$(BIN)/python benchmarks/call_cost.py
+	$(BIN)/python benchmarks/taps.py
 
 # Every state that a crash may leave of the scripted histories, and the way back from each: half an hour or so.
 # `make crash-states SEED=7` for another seed.

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,3 +251,11 @@ async def test_sse_is_watched_as_long_as_its_stream_lives() -> None:
     await Sse().handle_post_message(scope(headers=[(b"content-type", b"application/json")]), None, send)
     assert len(sent) == 4
     assert told(auditor) == [(403, "transport_security", "bad_origin"), (400, "session", "missing_session")]
+
+
+def test_no_tap_costs_over_15_us() -> None:
+    """The benchmark, shortened: it counts processor time, so that a busy machine does not matter."""
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "taps.py"
+    command = [sys.executable, str(benchmark), "--rounds", "5", "--calls", "500"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
