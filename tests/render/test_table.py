@@ -47,8 +47,12 @@ def test_events_of_ours() -> None:
 def test_refusals() -> None:
     trail = Trail()
     denied = {"mcp_audit.decision.reason": "missing_token"}
-    trail.system("x", {**denied, "http.request.method": "POST"}, event="mcp_audit.access_denied")
-    assert "  access_denied missing_token POST" in made(trail)
+    trail.system(
+        "x",
+        {**denied, "http.request.method": "POST", "http.response.status_code": 401},
+        event="mcp_audit.access_denied",
+    )
+    assert "  401 missing_token POST " in made(trail)
     counted = {**denied, "mcp_audit.summary.count": 90, "mcp_audit.summary.others": False}
     trail.system("x", {**counted, "audit.source.id": "10.0.0.1"}, event="mcp_audit.summary")
     assert "  90 more missing_token 10.0.0.1 " in made(trail)

@@ -144,7 +144,6 @@ class Auditor:
     def refuse(self, refusal: Refusal) -> None:
         """Record, or count, a request that was refused before it reached any method. Never raises."""
         try:
-            duration = time.monotonic_ns() - refusal.invocation.started
             self._open()
             # By the rule for a method that nobody knows: which one was wanted stands in the body, or nowhere.
             rule = self.parts.policy.decide(a.UNKNOWN_METHOD)
@@ -155,7 +154,7 @@ class Auditor:
             kind = Kind(refusal.status, refusal.decided_by, refusal.reason)
             if self._refusals.admit(source_of(origin.address, origin.source_type, actor), kind):
                 call = Call(self, refusal.invocation, rule)
-                facts = self._facts(call, actor, origin, "metadata", duration)
+                facts = self._facts(call, actor, origin, "metadata", refusal.duration_ns)
                 self._keep(denied(refusal, facts, self.parts.new_content(), self.parts.keyed))
         except Exception as error:
             self.parts.report(f"A REFUSAL WAS NOT AUDITED: {describe(error)}")

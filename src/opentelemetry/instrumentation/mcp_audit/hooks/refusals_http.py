@@ -8,6 +8,7 @@ pass through unchanged; the request's body is never read.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -173,6 +174,8 @@ def _look(switch: Switch, exchange: Exchange, message: Any) -> None:
 
 def _refused(switch: Switch, exchange: Exchange, status: int, body: bytes) -> None:
     exchange.settled = True
+    # Before the auditor is asked: the first one is only built then.
+    duration = time.monotonic_ns() - exchange.started
     try:
         decision = decide(exchange, status, body)
     except Exception as error:  # an SDK of another shape: it was refused all the same
@@ -193,4 +196,4 @@ def _refused(switch: Switch, exchange: Exchange, status: int, body: bytes) -> No
         bound=bound_here(),
         context=get_current(),
     )
-    switch.refuse(Refusal(invocation, status, decision.by, decision.reason))
+    switch.refuse(Refusal(invocation, status, decision.by, decision.reason, duration))

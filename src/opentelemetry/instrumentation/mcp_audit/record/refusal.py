@@ -16,13 +16,15 @@ class Refusal:
     """One refused request.
 
     ``invocation`` has what is known of it: its ASGI scope, when it was received, session id and protocol version as the
-    client sent them, and the method if a header names it. ``status`` is the HTTP status of the answer.
+    client sent them, and the method if a header names it. ``status`` is the HTTP status of the answer, which began
+    ``duration_ns`` after the request had come.
     """
 
     invocation: Invocation
     status: int
     decided_by: DecidedBy
     reason: str
+    duration_ns: int
 
 
 class Source(NamedTuple):

@@ -53,6 +53,8 @@ _UNMAPPED: Final = {
     a.LIFECYCLE_KIND: "lifecycle_kind",
     a.GAP_COUNT: "gap_count",
     a.GAP_REASON: "gap_reason",
+    a.SUMMARY_COUNT: "summary_count",
+    a.SUMMARY_OTHERS: "summary_others",
 }
 
 
@@ -137,7 +139,8 @@ def _source(record: Rendered) -> dict[str, Any]:
     get = record.attributes.get
     address = get(a.CLIENT_ADDRESS)
     if address is None:
-        return {"name": get(a.NETWORK_TRANSPORT) or "local"}
+        # A summary of refusals names a source that may be a network.
+        return {"name": get(a.AUDIT_SOURCE_ID) or get(a.NETWORK_TRANSPORT) or "local"}
     return {"ip": address, "port": get(a.CLIENT_PORT)}
 
 

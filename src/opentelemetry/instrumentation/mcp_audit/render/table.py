@@ -57,7 +57,7 @@ def what(record: StoredRecord) -> str:
     if record.event_name == a.EVENT_GAP:
         return f"gap: {get(a.GAP_COUNT, '?')} records lost"
     if record.event_name == a.EVENT_ACCESS_DENIED:
-        return f"access_denied {get(a.DECISION_REASON, '?')} {get(a.HTTP_REQUEST_METHOD, '')}".rstrip()
+        return f"{get(a.HTTP_RESPONSE_STATUS_CODE, '?')} {get(a.DECISION_REASON, '?')} {get(a.HTTP_REQUEST_METHOD, '')}"
     if record.event_name == a.EVENT_SUMMARY:
         whose = "others" if get(a.SUMMARY_OTHERS) else get(a.AUDIT_SOURCE_ID, "?")
         return f"{get(a.SUMMARY_COUNT, '?')} more {get(a.DECISION_REASON, '?')} {whose}"
