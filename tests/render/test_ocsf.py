@@ -124,3 +124,12 @@ def _no_nulls(value: Any) -> bool:
     if isinstance(value, dict):
         return all(item is not None and _no_nulls(item) for item in value.values())
     return all(map(_no_nulls, value)) if isinstance(value, list) else True
+
+
+def test_a_summary_of_refusals_names_its_source_and_count() -> None:
+    trail = Trail()
+    attributes = {"audit.source.id": "2001:db8::/64", "mcp_audit.summary.count": 90, "mcp_audit.summary.others": False}
+    trail.system("x", attributes, event="mcp_audit.summary")
+    event = to_ocsf(parse_line(trail.lines()[-1].rstrip(b"\n"))[0])
+    assert event["src_endpoint"] == {"name": "2001:db8::/64"}
+    assert (event["unmapped"]["summary_count"], event["unmapped"]["summary_others"]) == (90, False)
