@@ -208,6 +208,11 @@ def message_of(error: BaseException) -> str:
         return ""
 
 
+def is_rpc_error(error: BaseException) -> bool:
+    """Whether the SDK answers this exception with the JSON-RPC error that it carries."""
+    return _rpc_error(error) is not None
+
+
 def _rpc_error(error: BaseException) -> tuple[int, str, Any] | None:
     """Code, message and data of the JSON-RPC error that an exception of the SDK's carries.
 
