@@ -92,13 +92,14 @@ class Instrumentation:
                 # The stream ends well under the settings it began with; the next request opens one under the new.
                 self._close("reconfigured", keep=self._extras.get("sinks", ()))
             wanted = hooks or self._hooks is not None
-            if before is not None and (before.own_span != loaded.own_span or _TRACER in extras):
+            if before is not None and _other_hooks(before, loaded, extras):
                 self._remove_hooks()
             if wanted and self._hooks is None:
                 self._hooks = Hooks(
                     self.auditor,
                     self._problem,
                     own_span=loaded.own_span,
+                    client=loaded.client,
                     tracer_provider=self._extras.get("tracer_provider"),
                 )
                 self._hooks.install()
@@ -312,6 +313,11 @@ def start_explicitly(options: Mapping[str, Any]) -> Switch:
 
 
 _LOADER_OPTIONS: Final = ("skip_dep_check", "raise_exception_on_conflict")
+
+
+def _other_hooks(before: Settings, after: Settings, extras: Mapping[str, Any]) -> bool:
+    """Whether the hooks must be put on anew to do what the settings say now."""
+    return (before.own_span, before.client) != (after.own_span, after.client) or _TRACER in extras
 
 
 def _nothing() -> None:

@@ -140,7 +140,9 @@ def capture_audit(
     capture = AuditCapture()
     installed_here = hooks and not INSTRUMENTATION.installed
     if installed_here:
-        INSTRUMENTATION.install({**os.environ, "OTEL_MCP_AUDIT_ENABLED": "true"}, {"own_span": loaded.own_span})
+        INSTRUMENTATION.install(
+            {**os.environ, "OTEL_MCP_AUDIT_ENABLED": "true"}, {"own_span": loaded.own_span, "client": loaded.client}
+        )
     outer = INSTRUMENTATION.substitute(Auditor(parts.with_journal(capture)))
     try:
         yield capture

@@ -234,7 +234,7 @@ def _of_fastmcp_answer(result: Any, method: str) -> Outcome:
         return reasons.of_result(result, method, None, None)
     if getattr(result, "input_required", None) is not None:
         return Outcome("input_required")
-    if getattr(result, "is_error", None) is True or getattr(result, "isError", None) is True:
+    if reasons.says_error(result):
         return reasons.of_tool_error(None, None, lambda: mcp_v1._dump(result))
     if type(result).__name__ == "CreateTaskResult":
         return Outcome("task_created", result=lambda: mcp_v1._dump(result))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import wrapt
 
+from . import client as client_side
 from . import fastmcp, http, mcp_v1, mcp_v2, stdio
 from .running import Switch, Wrapper
 
@@ -36,7 +37,8 @@ class Row:
     """One wrapped thing.
 
     ``needed``: without it requests of this stack would go unaudited, which is said aloud. ``copied``: a function that
-    other modules import by name; there the name is changed too.
+    other modules import by name; there the name is changed too. ``client``: put on only where the caller's view is
+    asked for.
     """
 
     module: str
@@ -45,10 +47,12 @@ class Row:
     stack: Stack
     needed: bool = False
     copied: bool = False
+    client: bool = False
 
 
 RUNNER: Final = "mcp.server.runner"
 LOWLEVEL: Final = "mcp.server.lowlevel.server"
+DISPATCHER: Final = "mcp.shared.jsonrpc_dispatcher"
 
 # How often, in seconds, an import that had begun before the hooks were put on is asked whether it has ended.
 _POLL: Final = 0.002
@@ -65,6 +69,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", mcp_v2.server_span, "fastmcp"),
     Row("fastmcp.server.server", "FastMCP.call_tool", fastmcp.call_tool, "fastmcp"),
     Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
+    Row("mcp.client.session", "ClientSession.send_request", client_side.send_request, "mcp", needed=True, client=True),
+    Row(DISPATCHER, "inject_trace_context", client_side.inject_trace_context, "mcp 2.x", client=True),
 )
 
 
@@ -94,7 +100,7 @@ class Hooks:
 
     ``source`` gives the auditor in force, asked anew for every request. ``on_problem`` gets one clear sentence for
     each thing that keeps requests from being audited. ``own_span``: mcp 1.x gets a SERVER span made here, by
-    ``tracer_provider`` or the global one.
+    ``tracer_provider`` or the global one. ``client``: what this process's MCP clients ask is recorded too.
     """
 
     def __init__(
@@ -103,10 +109,12 @@ class Hooks:
         on_problem: Callable[[str], None],
         *,
         own_span: bool = False,
+        client: bool = False,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
         self._switch = Switch(source, on_problem, own_span=own_span, tracer_provider=tracer_provider)
         self._switch.on = False
+        self._rows = tuple(row for row in ROWS if client or not row.client)
         self._waiting: set[str] = set()
         self._patches: dict[tuple[str, str], _Patch] = {}
         self._missing: set[tuple[str, str]] = set()
@@ -116,13 +124,13 @@ class Hooks:
     @property
     def problem_free(self) -> bool:
         """False when a module that must be hooked was imported and could not be."""
-        return not any(row.needed and (row.module, row.attribute) in self._missing for row in ROWS)
+        return not any(row.needed and (row.module, row.attribute) in self._missing for row in self._rows)
 
     def install(self) -> Hooks:
         """Wrap what is imported already, and wait for the rest. Does nothing where it is done."""
         with self._lock:
             self._switch.on = True
-            modules = list(dict.fromkeys(row.module for row in ROWS))
+            modules = list(dict.fromkeys(row.module for row in self._rows))
             new = [module for module in modules if module not in self._waiting]
             self._waiting.update(new)
         # Not under our lock: wrapt 1.x calls import hooks under its own, and they want ours.
@@ -171,7 +179,7 @@ class Hooks:
 
     def live(self) -> list[HookState]:
         """Every row and how it stands, for ``doctor``."""
-        return [HookState(row.module, row.attribute, row.stack, self._state(row), row.needed) for row in ROWS]
+        return [HookState(row.module, row.attribute, row.stack, self._state(row), row.needed) for row in self._rows]
 
     def _state(self, row: Row) -> State:
         key = (row.module, row.attribute)
@@ -191,7 +199,7 @@ class Hooks:
 
     def _wrap(self, module: ModuleType, partial: bool) -> None:
         """Wrap what is in the module; of one that is ``partial`` nothing is missing yet."""
-        for row in ROWS:
+        for row in self._rows:
             if row.module != module.__name__:
                 continue
             key = (row.module, row.attribute)
@@ -215,7 +223,7 @@ class Hooks:
             # mcp 2.x: its low-level server is only a registry, requests pass the runner.
             return
         self._missing.add((row.module, row.attribute))
-        other = "" if row.module == RUNNER else f" and there is no module {RUNNER}"
+        other = f" and there is no module {RUNNER}" if row.module == LOWLEVEL else ""
         self._switch.problem(
             f"mcp_audit: requests are NOT audited: {row.module} has no {row.attribute}{other}. "
             "This version of the MCP SDK is too old or has changed; "
