@@ -25,6 +25,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "adopt": ("adopt:command", "Answer for the calls of processes that died."),
     "reconcile": ("reconcile:command", "Say which records one place has and another has not."),
     "sink": ("sink:command", "Keep what a Collector sends in SQL databases and files."),
+    "wrap": ("wrap:command", "Rewrite a client's configuration to start its servers audited."),
     "demo": ("demo:demo", "Show the whole thing with a real server and client."),
 }
 _EXIT_UNUSABLE: Final = 2
