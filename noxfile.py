@@ -6,6 +6,7 @@ nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastm
 nox -s servers         published servers that this project did not write
 nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
+nox -s launch          every way to start a server that the README names
 nox -s lint package    style and types; the wheel as a user installs it
 """
 
@@ -20,7 +21,7 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector"]
+nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector", "launch"]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -108,7 +109,7 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector")))
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector", "launch")))
 
 
 @nox.session(python=MAIN)
@@ -139,6 +140,13 @@ def collector(session: nox.Session) -> None:
     install(session, "test", *CORE_STACK, extras="cli,fast,otel")
     session.run("collector-config/distribution/build.sh", external=True)
     pytest(session, "tests/collector")
+
+
+@nox.session(python=MAIN)
+def launch(session: nox.Session) -> None:
+    """Every way to start a server that the README names, as real processes."""
+    install(session, "servers")
+    pytest(session, "tests/launch")
 
 
 @nox.session(python=MAIN)
