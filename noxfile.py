@@ -7,6 +7,7 @@ nox -s servers         published servers that this project did not write
 nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
 nox -s launch          every way to start a server that the README names
+nox -s peers           other instrumentations in the same process
 nox -s lint package    style and types; the wheel as a user installs it
 """
 
@@ -21,7 +22,7 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector", "launch"]
+nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector", "launch", "peers"]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -109,7 +110,7 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector", "launch")))
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector", "launch", "peers")))
 
 
 @nox.session(python=MAIN)
@@ -147,6 +148,13 @@ def launch(session: nox.Session) -> None:
     """Every way to start a server that the README names, as real processes."""
     install(session, "servers")
     pytest(session, "tests/launch")
+
+
+@nox.session(python=MAIN)
+def peers(session: nox.Session) -> None:
+    """Other instrumentations of MCP beside ours, each stack in an environment of its own."""
+    install(session, "servers")
+    pytest(session, "tests/peers")
 
 
 @nox.session(python=MAIN)
