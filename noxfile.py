@@ -8,6 +8,7 @@ nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
 nox -s launch          every way to start a server that the README names
 nox -s peers           other instrumentations in the same process
+nox -s foreign         clients that this project did not write: TypeScript, the conformance suite (needs node and npm)
 nox -s lint package    style and types; the wheel as a user installs it
 """
 
@@ -22,7 +23,7 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector", "launch", "peers"]
+nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector", "launch", "peers", "foreign"]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -110,7 +111,7 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector", "launch", "peers")))
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector", "launch", "peers", "foreign")))
 
 
 @nox.session(python=MAIN)
@@ -155,6 +156,13 @@ def peers(session: nox.Session) -> None:
     """Other instrumentations of MCP beside ours, each stack in an environment of its own."""
     install(session, "servers")
     pytest(session, "tests/peers")
+
+
+@nox.session(python=MAIN)
+def foreign(session: nox.Session) -> None:
+    """The official TypeScript client and the conformance suite of the protocol against an audited server."""
+    install(session, "test", *CORE_STACK, "opentelemetry-distro")
+    pytest(session, "tests/foreign")
 
 
 @nox.session(python=MAIN)
