@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import wrapt
 
-from . import client as client_side
 from . import fastmcp, http, mcp_v1, mcp_v2, stdio
 from .running import Switch, Wrapper
 
@@ -57,6 +56,20 @@ DISPATCHER: Final = "mcp.shared.jsonrpc_dispatcher"
 # How often, in seconds, an import that had begun before the hooks were put on is asked whether it has ended.
 _POLL: Final = 0.002
 
+
+def _send_request(switch: Switch) -> Wrapper:
+    """The client's hooks, imported where they are put on: most processes never want them."""
+    from . import client
+
+    return client.send_request(switch)
+
+
+def _inject_trace_context(switch: Switch) -> Wrapper:
+    from . import client
+
+    return client.inject_trace_context(switch)
+
+
 ROWS: Final[tuple[Row, ...]] = (
     Row(RUNNER, "ServerRunner._on_request", mcp_v2.on_request, "mcp 2.x", needed=True),
     Row(LOWLEVEL, "Server._handle_request", mcp_v1.handle_request, "mcp 1.x", needed=True),
@@ -69,8 +82,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", mcp_v2.server_span, "fastmcp"),
     Row("fastmcp.server.server", "FastMCP.call_tool", fastmcp.call_tool, "fastmcp"),
     Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
-    Row("mcp.client.session", "ClientSession.send_request", client_side.send_request, "mcp", needed=True, client=True),
-    Row(DISPATCHER, "inject_trace_context", client_side.inject_trace_context, "mcp 2.x", client=True),
+    Row("mcp.client.session", "ClientSession.send_request", _send_request, "mcp", needed=True, client=True),
+    Row(DISPATCHER, "inject_trace_context", _inject_trace_context, "mcp 2.x", client=True),
 )
 
 
