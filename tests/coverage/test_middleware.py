@@ -281,12 +281,28 @@ else:
 """
 
 
-async def test_a_process_with_the_middleware_alone_ends_its_journal_well(tmp_path: Path) -> None:
+HANDSHAKE = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+
+
+def test_a_process_with_the_middleware_alone_ends_its_journal_well(tmp_path: Path) -> None:
+    """By hand: the SDKs' clients end a server by a signal when it takes longer than two seconds to end."""
     directory = tmp_path / "audit"
     program = SERVER.format(here=str(Path(__file__).parent))
     env = {**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory)}
-    async with stack.over_stdio([sys.executable, "-c", program], env) as caller:
-        await caller.tool("add", {"a": 1, "b": 2})
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as server:
+        assert server.stdin is not None and server.stdout is not None
+        for number, (method, params) in enumerate(
+            [("initialize", HANDSHAKE), ("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})]
+        ):
+            print(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}), file=server.stdin)
+            assert "result" in json.loads(server.stdout.readline())
+            if method == "initialize":
+                print('{"jsonrpc": "2.0", "method": "notifications/initialized"}', file=server.stdin)
+        server.stdin.close()
+        assert server.wait(30) == 0
     records = [
         json.loads(line)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
         for path in directory.glob("*.jsonl")
@@ -302,13 +318,6 @@ async def test_a_process_with_the_middleware_alone_ends_its_journal_well(tmp_pat
     ]
     ends = [item for record in records for item in record["attributes"] if item["key"] == "audit.sequence.end"]
     assert len(ends) == 1
-    command = [
-        sys.executable,
-        "-m",
-        "opentelemetry.instrumentation.mcp_audit.cli",
-        "verify",
-        "--strict",
-        str(directory),
-    ]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    verify = [sys.executable, "-m", "opentelemetry.instrumentation.mcp_audit.cli", "verify", "--strict", str(directory)]
+    done = subprocess.run(verify, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
