@@ -23,7 +23,18 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector", "launch", "peers", "foreign"]
+nox.options.sessions = [
+    "lint",
+    "package",
+    "core",
+    "stacks",
+    "servers",
+    "sink",
+    "collector",
+    "launch",
+    "peers",
+    "foreign",
+]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -111,7 +122,14 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "collector", "launch", "peers", "foreign")))
+    pytest(
+        session,
+        "tests",
+        *(
+            f"--ignore=tests/{name}"
+            for name in ("coverage", "servers", "sink", "collector", "launch", "peers", "foreign")
+        ),
+    )
 
 
 @nox.session(python=MAIN)
