@@ -6,6 +6,9 @@ nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastm
 nox -s servers         published servers that this project did not write
 nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
+nox -s launch          every way to start a server that the README names
+nox -s peers           other instrumentations in the same process
+nox -s foreign         clients that this project did not write: TypeScript, the conformance suite (needs node and npm)
 nox -s lint package    style and types; the wheel as a user installs it
 nox -s kills           on demand (`make kills`): 500 kills of servers under load, 1000 restarts
 """
@@ -21,7 +24,18 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "servers", "sink", "collector"]
+nox.options.sessions = [
+    "lint",
+    "package",
+    "core",
+    "stacks",
+    "servers",
+    "sink",
+    "collector",
+    "launch",
+    "peers",
+    "foreign",
+]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -110,7 +124,12 @@ def core(session: nox.Session) -> None:
         *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
     )
     pytest(
-        session, "tests", *(f"--ignore=tests/{name}" for name in ("coverage", "servers", "sink", "relay", "collector"))
+        session,
+        "tests",
+        *(
+            f"--ignore=tests/{name}"
+            for name in ("coverage", "servers", "sink", "relay", "collector", "launch", "peers", "foreign")
+        ),
     )
 
 
@@ -152,6 +171,27 @@ def kills(session: nox.Session) -> None:
     seeded = ["--seed", *seed] if seed else []
     session.run("python", "tests/faults/campaign.py", "--kills", killed, *seeded)
     session.run("python", "tests/faults/restarts.py", "--restarts", restarted, *seeded)
+
+
+@nox.session(python=MAIN)
+def launch(session: nox.Session) -> None:
+    """Every way to start a server that the README names, as real processes."""
+    install(session, "servers")
+    pytest(session, "tests/launch")
+
+
+@nox.session(python=MAIN)
+def peers(session: nox.Session) -> None:
+    """Other instrumentations of MCP beside ours, each stack in an environment of its own."""
+    install(session, "servers")
+    pytest(session, "tests/peers")
+
+
+@nox.session(python=MAIN)
+def foreign(session: nox.Session) -> None:
+    """The official TypeScript client and the conformance suite of the protocol against an audited server."""
+    install(session, "test", *CORE_STACK, "opentelemetry-distro")
+    pytest(session, "tests/foreign")
 
 
 @nox.session(python=MAIN)

@@ -94,6 +94,7 @@ TABLE: list[tuple[str, str, str, Any, list[str], str]] = [
     ),
     ("otel_logs", "OTEL_MCP_AUDIT_OTEL_LOGS", "full", "full", ["on", "true"], "metadata, full, off"),
     ("own_span", "OTEL_MCP_AUDIT_OWN_SPAN", "yes", True, ["y"], "true, false"),
+    ("client", "OTEL_MCP_AUDIT_CLIENT", "true", True, ["both"], "true, false"),
     (
         "request_id_header",
         "OTEL_MCP_AUDIT_REQUEST_ID_HEADER",
@@ -141,6 +142,7 @@ def test_the_defaults() -> None:
         "refusals_per_minute": 10,
         "otel_logs": "metadata",
         "own_span": False,
+        "client": False,
         "request_id_header": "x-request-id",
         "tenant_header": "x-tenant-id",
         "user_header": "",

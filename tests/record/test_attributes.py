@@ -146,6 +146,18 @@ def test_methods(method: str, event: str, action: str, target: str, level: str) 
     assert row.event in a.OUTCOME_EVENTS
 
 
+def test_the_caller_s_view_has_events_of_its_own() -> None:
+    assert a.event_of("tools/call", "server") == "mcp_audit.tool_call"
+    assert [a.event_of(method, "client") for method in ("tools/call", "resources/read", "prompts/get", "ping")] == [
+        "mcp_audit.client_tool_call",
+        "mcp_audit.client_resource_read",
+        "mcp_audit.client_prompt_get",
+        "mcp_audit.client_request",
+    ]
+    assert set(a.CLIENT_EVENTS.values()) < a.OUTCOME_EVENTS
+    assert not set(a.CLIENT_EVENTS.values()) & {row.event for row in (*a.METHODS.values(), a.OTHER_METHOD)}
+
+
 @pytest.mark.parametrize(
     ("outcome", "details"),
     [

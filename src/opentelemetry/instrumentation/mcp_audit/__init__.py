@@ -21,7 +21,10 @@ from .context import annotate, bind, current_request_id
 from .version import __version__
 
 if TYPE_CHECKING:
+    # Not in `__all__`: `from … import *` must not want fastmcp.
+    from .fastmcp_middleware import FastMCPAuditMiddleware as FastMCPAuditMiddleware
     from .instrumentor import McpAuditInstrumentor
+    from .middleware import AuditMiddleware
     from .record.record import Actor, Invocation
     from .settings import SettingsError
     from .sinks.callable import CallableSink
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Actor",
+    "AuditMiddleware",
     "CallableSink",
     "Entry",
     "FileSink",
@@ -46,6 +50,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "AuditMiddleware": "middleware",
+    "FastMCPAuditMiddleware": "fastmcp_middleware",
     "McpAuditInstrumentor": "instrumentor",
     "Actor": "record.record",
     "Invocation": "record.record",

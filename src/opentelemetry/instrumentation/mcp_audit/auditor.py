@@ -205,7 +205,7 @@ class Auditor:
 
     def _mark(self, call: Call) -> None:
         invocation = call.invocation
-        event = a.METHODS.get(invocation.method, a.OTHER_METHOD).event
+        event = a.event_of(invocation.method, invocation.role)
         attributes = self.open_attributes(call)
         call.mark = self.parts.journal.begin(event, invocation.received, attributes, *call.trace_ids())
 
@@ -248,7 +248,8 @@ class Auditor:
         )
 
     def _bare_record(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
-        bare = Invocation(call.invocation.method, received=call.invocation.received, started=call.invocation.started)
+        whole = call.invocation
+        bare = Invocation(whole.method, received=whole.received, started=whole.started, role=whole.role)
         facts = self._facts(call, Actor(id="unknown"), Origin(), "metadata", duration)
         return assemble(bare, Outcome(outcome.detail), facts, self.parts.new_content(), self.parts.keyed)
 

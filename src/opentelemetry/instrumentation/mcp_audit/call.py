@@ -101,7 +101,7 @@ class Call:
         }
         try:
             if span.is_recording():
-                span.add_event(a.METHODS.get(self.invocation.method, a.OTHER_METHOD).event, pointer)
+                span.add_event(a.event_of(self.invocation.method, self.invocation.role), pointer)
         except Exception as error:  # a tracer of somebody's own making
             self._auditor.parts.report(f"a server span could not be marked: {describe(error)}")
 

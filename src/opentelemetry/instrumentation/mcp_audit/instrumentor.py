@@ -21,6 +21,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from . import settings as settings_module
 from .environment_variables import OTEL_MCP_AUDIT_ENABLED
+from .hooks.running import Switch
 from .hooks.table import Hooks, HookState
 from .notices import Notices, describe
 from .package import _instruments
@@ -68,8 +69,13 @@ class Instrumentation:
         environ: Mapping[str, str],
         options: Mapping[str, Any],
         on_error: Callable[[settings_module.SettingsError], None] | None = None,
+        *,
+        hooks: bool = True,
     ) -> None:
-        """Install the hooks, or give a live instrumentation the options that it did not have yet."""
+        """Install the hooks, or give a live instrumentation the options that it did not have yet.
+
+        Without ``hooks`` only those that are on stay on: a middleware brings the requests.
+        """
         extras = {name: options[name] for name in (*_EXTRA_NAMES, _TRACER) if options.get(name) is not None}
         _check(extras)
         plain = {name: value for name, value in options.items() if name not in (*_EXTRA_NAMES, _TRACER, _METER)}
@@ -86,13 +92,15 @@ class Instrumentation:
             if before is not None and (loaded != before or extras):
                 # The stream ends well under the settings it began with; the next request opens one under the new.
                 self._close("reconfigured", keep=self._extras.get("sinks", ()))
-            if before is not None and (before.own_span != loaded.own_span or _TRACER in extras):
+            wanted = hooks or self._hooks is not None
+            if before is not None and _other_hooks(before, loaded, extras):
                 self._remove_hooks()
-            if self._hooks is None:
+            if wanted and self._hooks is None:
                 self._hooks = Hooks(
                     self.auditor,
                     self._problem,
                     own_span=loaded.own_span,
+                    client=loaded.client,
                     tracer_provider=self._extras.get("tracer_provider"),
                 )
                 self._hooks.install()
@@ -125,6 +133,10 @@ class Instrumentation:
         """Use another Auditor than the process's own (``testing.capture_audit``); None ends that. Returns the one before."""
         before, self._substitute = self._substitute, auditor
         return before
+
+    def switch(self) -> Switch:
+        """For a middleware: always on; whether anything is recorded is the Auditor's to say."""
+        return Switch(self.auditor, self.notices.report)
 
     def hook_states(self) -> Sequence[HookState]:
         return () if self._hooks is None else self._hooks.live()
@@ -296,7 +308,22 @@ class McpAuditInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         INSTRUMENTATION.uninstall()
 
 
+def start_explicitly(options: Mapping[str, Any]) -> Switch:
+    """Start the audit of this process without a hook, for a middleware that was given ``options``; ends at exit.
+
+    Raises :class:`~.settings.SettingsError` for a wrong option; a mistake in the environment is said and the default
+    used, unless there are options (as with ``instrument()``).
+    """
+    INSTRUMENTATION.install(os.environ, options, None if options else _print_error, hooks=False)
+    return INSTRUMENTATION.switch()
+
+
 _LOADER_OPTIONS: Final = ("skip_dep_check", "raise_exception_on_conflict")
+
+
+def _other_hooks(before: Settings, after: Settings, extras: Mapping[str, Any]) -> bool:
+    """Whether the hooks must be put on anew to do what the settings say now."""
+    return (before.own_span, before.client) != (after.own_span, after.client) or _TRACER in extras
 
 
 def _nothing() -> None:

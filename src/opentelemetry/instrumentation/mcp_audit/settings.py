@@ -55,6 +55,7 @@ class Settings:
     refusals_per_minute: int = 10
     otel_logs: OtelLogs = "metadata"
     own_span: bool = False
+    client: bool = False
     request_id_header: str = "x-request-id"
     tenant_header: str = "x-tenant-id"
     user_header: str = ""
@@ -227,6 +228,7 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
     ),
     "otel_logs": (env.OTEL_MCP_AUDIT_OTEL_LOGS, _otel_logs, "metadata, full, off"),
     "own_span": (env.OTEL_MCP_AUDIT_OWN_SPAN, _boolean, _BOOLEAN),
+    "client": (env.OTEL_MCP_AUDIT_CLIENT, _boolean, _BOOLEAN),
     "request_id_header": (env.OTEL_MCP_AUDIT_REQUEST_ID_HEADER, _header, _HEADER),
     "tenant_header": (env.OTEL_MCP_AUDIT_TENANT_HEADER, _header, _HEADER),
     "user_header": (env.OTEL_MCP_AUDIT_USER_HEADER, _header, _HEADER),

@@ -118,13 +118,14 @@ def capture_audit(
     *,
     sinks: Sequence[Sink] = (),
     identify: Callable[[Invocation], Actor | None] | None = None,
+    hooks: bool = True,
     **options: Any,
 ) -> Iterator[AuditCapture]:
     """Audit every MCP request made inside the block into the yielded :class:`AuditCapture`.
 
     ``options`` are fields of :class:`~.settings.Settings`, such as ``level="request_response"``; the environment is not
-    read. Hooks that are not installed yet are installed for the block. Raises
-    :class:`~.settings.SettingsError` for a wrong option.
+    read. Hooks that are not installed yet are installed for the block, unless ``hooks`` is false: then it sees what an
+    ``AuditMiddleware`` brings. Raises :class:`~.settings.SettingsError` for a wrong option.
     """
     from .instrumentor import INSTRUMENTATION
 
@@ -137,9 +138,11 @@ def capture_audit(
         key=HashKey(key_id(_TEST_KEY), _TEST_KEY),
     ).auditor.parts
     capture = AuditCapture()
-    installed_here = not INSTRUMENTATION.installed
+    installed_here = hooks and not INSTRUMENTATION.installed
     if installed_here:
-        INSTRUMENTATION.install({**os.environ, "OTEL_MCP_AUDIT_ENABLED": "true"}, {"own_span": loaded.own_span})
+        INSTRUMENTATION.install(
+            {**os.environ, "OTEL_MCP_AUDIT_ENABLED": "true"}, {"own_span": loaded.own_span, "client": loaded.client}
+        )
     auditor = Auditor(parts.with_journal(capture))
     outer = INSTRUMENTATION.substitute(auditor)
     try:

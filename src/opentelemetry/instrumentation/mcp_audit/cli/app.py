@@ -26,6 +26,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "reconcile": ("reconcile:command", "Say which records one place has and another has not."),
     "sink": ("sink:command", "Keep what a Collector sends in SQL databases and files."),
     "relay": ("relay:command", "Stand between a Collector and a sink that refuses for a moment."),
+    "wrap": ("wrap:command", "Rewrite a client's configuration to start its servers audited."),
     "demo": ("demo:demo", "Show the whole thing with a real server and client."),
 }
 _EXIT_UNUSABLE: Final = 2

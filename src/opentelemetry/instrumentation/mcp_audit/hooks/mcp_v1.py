@@ -50,7 +50,7 @@ def handle_request(switch: Switch) -> Wrapper:
             return await wrapped(*args, **kwargs)
         message, respond = asked[0], asked[3]
         call, invocation = started
-        running = Running(call, invocation.method)
+        running = Running(call, invocation.method, asked[2])
         own, http_span = None, None
         if not _makes_spans(server):
             if switch.own_span:

@@ -53,7 +53,7 @@ def on_request(switch: Switch) -> Wrapper:
                 return await wrapped(*args, **kwargs)
             finally:
                 leave(outer)
-        running = Running(call, method)
+        running = Running(call, method, dctx)
         token = RUNNING.set(running)
         tokens = enter_call(call)
         try:

@@ -208,6 +208,17 @@ def message_of(error: BaseException) -> str:
         return ""
 
 
+def says_error(result: Any) -> bool:
+    """Whether a result's model says that the tool failed, under the name that its generation has for it."""
+    # Asked of one name alone: fastmcp 4 warns of the old one.
+    return getattr(result, "is_error" if hasattr(result, "is_error") else "isError", None) is True
+
+
+def is_rpc_error(error: BaseException) -> bool:
+    """Whether the SDK answers this exception with the JSON-RPC error that it carries."""
+    return _rpc_error(error) is not None
+
+
 def _rpc_error(error: BaseException) -> tuple[int, str, Any] | None:
     """Code, message and data of the JSON-RPC error that an exception of the SDK's carries.
 

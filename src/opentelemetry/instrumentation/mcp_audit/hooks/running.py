@@ -102,13 +102,15 @@ class Running:
 
     ``error`` is the exception with which the outermost tool function of this request ended, ``detail`` what the SDK
     itself said of it (a schema failure); both are reasons behind an answer, never the answer. ``spanned`` is set once
-    the server span of this request was seen, so that spans of nested calls are not taken for it.
+    the server span of this request was seen, so that spans of nested calls are not taken for it. ``of`` is the SDK's
+    object that belongs to this request (2.x) or its session (1.x): by it a middleware knows its own request again.
     """
 
-    __slots__ = ("call", "detail", "error", "inside_tool", "method", "spanned")
+    __slots__ = ("call", "detail", "error", "inside_tool", "method", "of", "spanned")
 
-    def __init__(self, call: Call, method: str) -> None:
+    def __init__(self, call: Call, method: str, of: object = None) -> None:
         self.call = call
+        self.of = of
         self.method = method
         self.error: BaseException | None = None
         self.detail: Detail | None = None

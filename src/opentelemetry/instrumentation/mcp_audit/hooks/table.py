@@ -36,7 +36,8 @@ class Row:
     """One wrapped thing.
 
     ``needed``: without it requests of this stack would go unaudited, which is said aloud. ``copied``: a function that
-    other modules import by name; there the name is changed too.
+    other modules import by name; there the name is changed too. ``client``: put on only where the caller's view is
+    asked for.
     """
 
     module: str
@@ -45,10 +46,12 @@ class Row:
     stack: Stack
     needed: bool = False
     copied: bool = False
+    client: bool = False
 
 
 RUNNER: Final = "mcp.server.runner"
 LOWLEVEL: Final = "mcp.server.lowlevel.server"
+DISPATCHER: Final = "mcp.shared.jsonrpc_dispatcher"
 
 AUTH: Final = "mcp.server.auth.middleware.bearer_auth"
 MANAGER: Final = "mcp.server.streamable_http_manager"
@@ -87,6 +90,19 @@ def _both(outer: Wrapper, inner: Wrapper) -> Wrapper:
     return both
 
 
+def _send_request(switch: Switch) -> Wrapper:
+    """The client's hooks, imported where they are put on: most processes never want them."""
+    from . import client
+
+    return client.send_request(switch)
+
+
+def _inject_trace_context(switch: Switch) -> Wrapper:
+    from . import client
+
+    return client.inject_trace_context(switch)
+
+
 ROWS: Final[tuple[Row, ...]] = (
     Row(RUNNER, "ServerRunner._on_request", mcp_v2.on_request, "mcp 2.x", needed=True),
     Row(LOWLEVEL, "Server._handle_request", mcp_v1.handle_request, "mcp 1.x", needed=True),
@@ -108,6 +124,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
     Row("fastmcp.server.auth.middleware", "RequireAuthMiddleware.__call__", _refusals("auth"), "fastmcp"),
     Row("fastmcp.server.http", "HostOriginGuardMiddleware.__call__", _refusals("guard"), "fastmcp"),
+    Row("mcp.client.session", "ClientSession.send_request", _send_request, "mcp", needed=True, client=True),
+    Row(DISPATCHER, "inject_trace_context", _inject_trace_context, "mcp 2.x", client=True),
 )
 
 
@@ -137,7 +155,7 @@ class Hooks:
 
     ``source`` gives the auditor in force, asked anew for every request. ``on_problem`` gets one clear sentence for
     each thing that keeps requests from being audited. ``own_span``: mcp 1.x gets a SERVER span made here, by
-    ``tracer_provider`` or the global one.
+    ``tracer_provider`` or the global one. ``client``: what this process's MCP clients ask is recorded too.
     """
 
     def __init__(
@@ -146,10 +164,12 @@ class Hooks:
         on_problem: Callable[[str], None],
         *,
         own_span: bool = False,
+        client: bool = False,
         tracer_provider: TracerProvider | None = None,
     ) -> None:
         self._switch = Switch(source, on_problem, own_span=own_span, tracer_provider=tracer_provider)
         self._switch.on = False
+        self._rows = tuple(row for row in ROWS if client or not row.client)
         self._waiting: set[str] = set()
         self._patches: dict[tuple[str, str], _Patch] = {}
         self._missing: set[tuple[str, str]] = set()
@@ -159,13 +179,13 @@ class Hooks:
     @property
     def problem_free(self) -> bool:
         """False when a module that must be hooked was imported and could not be."""
-        return not any(row.needed and (row.module, row.attribute) in self._missing for row in ROWS)
+        return not any(row.needed and (row.module, row.attribute) in self._missing for row in self._rows)
 
     def install(self) -> Hooks:
         """Wrap what is imported already, and wait for the rest. Does nothing where it is done."""
         with self._lock:
             self._switch.on = True
-            modules = list(dict.fromkeys(row.module for row in ROWS))
+            modules = list(dict.fromkeys(row.module for row in self._rows))
             new = [module for module in modules if module not in self._waiting]
             self._waiting.update(new)
         # Not under our lock: wrapt 1.x calls import hooks under its own, and they want ours.
@@ -214,7 +234,7 @@ class Hooks:
 
     def live(self) -> list[HookState]:
         """Every row and how it stands, for ``doctor``."""
-        return [HookState(row.module, row.attribute, row.stack, self._state(row), row.needed) for row in ROWS]
+        return [HookState(row.module, row.attribute, row.stack, self._state(row), row.needed) for row in self._rows]
 
     def _state(self, row: Row) -> State:
         key = (row.module, row.attribute)
@@ -234,7 +254,7 @@ class Hooks:
 
     def _wrap(self, module: ModuleType, partial: bool) -> None:
         """Wrap what is in the module; of one that is ``partial`` nothing is missing yet."""
-        for row in ROWS:
+        for row in self._rows:
             if row.module != module.__name__:
                 continue
             key = (row.module, row.attribute)
@@ -258,7 +278,7 @@ class Hooks:
             # mcp 2.x: its low-level server is only a registry, requests pass the runner.
             return
         self._missing.add((row.module, row.attribute))
-        other = "" if row.module == RUNNER else f" and there is no module {RUNNER}"
+        other = f" and there is no module {RUNNER}" if row.module == LOWLEVEL else ""
         self._switch.problem(
             f"mcp_audit: requests are NOT audited: {row.module} has no {row.attribute}{other}. "
             "This version of the MCP SDK is too old or has changed; "

@@ -51,13 +51,15 @@ class CallerIdentity:
             identified = self._identified(call)
             if identified is not None:
                 return identified
+        # A client acts for whoever runs it, as a server does on a pipe.
+        on_pipe = call.transport == "pipe" or call.role == "client"
         if call.scope is None and not bound:
             # In memory or on a pipe, and the application said nothing: no token, no header to read.
-            return resolve(None, bound, headers.NOTHING, on_pipe=call.transport == "pipe", os_user=options.os_user)
+            return resolve(None, bound, headers.NOTHING, on_pipe=on_pipe, os_user=options.os_user)
         try:
             token = verified_token(call.scope, options.keyed)
             found = headers.read(call.scope, self._names)
-            return resolve(token, bound, found, on_pipe=call.transport == "pipe", os_user=options.os_user)
+            return resolve(token, bound, found, on_pipe=on_pipe, os_user=options.os_user)
         except Exception as error:  # a token object whose attributes raise: nobody is named rather than the wrong one
             options.report(f"the caller of a {call.method} could not be told: {type(error).__name__}")
             return Actor()

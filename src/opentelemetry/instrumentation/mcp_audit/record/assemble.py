@@ -55,7 +55,6 @@ def assemble(
 
     With ``recurrences`` (of records made with the same rules, limits and ``keyed``) the same record is made sooner.
     """
-    method = a.METHODS.get(call.method, a.OTHER_METHOD)
     level = facts.level
     # Content comes first: attributes must be masked with what was redacted in it.
     if level != "metadata" and "arguments" in call.params:
@@ -91,7 +90,15 @@ def assemble(
     if recurring is not None:
         values = {**recurring.values, **more}
     return AuditRecord(
-        method.event, call.received, facts.ended, values, body, facts.trace_id, facts.span_id, recurring, own
+        a.event_of(call.method, call.role),
+        call.received,
+        facts.ended,
+        values,
+        body,
+        facts.trace_id,
+        facts.span_id,
+        recurring,
+        own,
     )
 
 
@@ -149,6 +156,7 @@ def _recurrence_key(call: Invocation, outcome: Outcome, facts: Facts, content: C
     params, bound = call.params, facts.bound
     return (
         call.method,
+        call.role,
         params.get("name"),
         params.get("uri"),
         *actor,

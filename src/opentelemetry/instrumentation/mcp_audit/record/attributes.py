@@ -102,6 +102,9 @@ CLIENT_VERSION: Final = _row("mcp_audit.client.version")
 CALL_ID: Final = _row("mcp_audit.call.id", need="outcomes")
 REQUEST_ID: Final = _row("mcp_audit.request.id", need="outcomes")
 
+# `client` on the records of a client's hook; a record without it is the server's.
+ROLE: Final = _row("mcp_audit.role")
+
 # --- compliance ----------------------------------------------------------------------------------------------------
 PURPOSE: Final = _row("mcp_audit.purpose")
 PURPOSE_SOURCE: Final = _row("mcp_audit.purpose.source")
@@ -171,13 +174,25 @@ EVENT_PROMPT_GET: Final = "mcp_audit.prompt_get"
 EVENT_REQUEST: Final = "mcp_audit.request"
 EVENT_ACCESS_DENIED: Final = "mcp_audit.access_denied"
 EVENT_SUMMARY: Final = "mcp_audit.summary"
+# The caller's view: no count of the server's records finds these.
+EVENT_CLIENT_TOOL_CALL: Final = "mcp_audit.client_tool_call"
+EVENT_CLIENT_RESOURCE_READ: Final = "mcp_audit.client_resource_read"
+EVENT_CLIENT_PROMPT_GET: Final = "mcp_audit.client_prompt_get"
+EVENT_CLIENT_REQUEST: Final = "mcp_audit.client_request"
 EVENT_GAP: Final = "mcp_audit.gap"
 EVENT_LIFECYCLE: Final = "mcp_audit.lifecycle"
 
+CLIENT_EVENTS: Final[dict[str, str]] = {
+    EVENT_TOOL_CALL: EVENT_CLIENT_TOOL_CALL,
+    EVENT_RESOURCE_READ: EVENT_CLIENT_RESOURCE_READ,
+    EVENT_PROMPT_GET: EVENT_CLIENT_PROMPT_GET,
+    EVENT_REQUEST: EVENT_CLIENT_REQUEST,
+}
 OUTCOME_EVENTS: Final = frozenset(
     {EVENT_TOOL_CALL, EVENT_RESOURCE_READ, EVENT_PROMPT_GET, EVENT_REQUEST, EVENT_ACCESS_DENIED}
-)
+) | frozenset(CLIENT_EVENTS.values())
 
+Role = Literal["server", "client"]
 Level = Literal["none", "metadata", "digest", "request", "request_response"]
 
 
@@ -227,6 +242,13 @@ OTHER_METHOD: Final = Method(EVENT_REQUEST, "EXECUTE", "method", "metadata")
 # Refused before any method was reached: what stands for the method where nothing but the body would tell it.
 UNKNOWN_METHOD: Final = "unknown"
 REFUSED: Final = Method(EVENT_ACCESS_DENIED, "EXECUTE", "endpoint", "metadata")
+
+
+def event_of(method: str, role: Role) -> str:
+    """The event of a request's record, in the view of the server or of a client."""
+    event = METHODS.get(method, OTHER_METHOD).event
+    return event if role == "server" else CLIENT_EVENTS[event]
+
 
 Detail = Literal[
     "ok",

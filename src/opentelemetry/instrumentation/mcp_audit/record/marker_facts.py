@@ -87,6 +87,7 @@ def _key(call: Invocation, facts: OpenFacts) -> Key | None:
         return None
     return (
         call.method,
+        call.role,
         params.get("name"),
         uri,
         *actor,

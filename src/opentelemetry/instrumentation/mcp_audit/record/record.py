@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.context import Context
 
-from .attributes import AttributeValue, Detail
+from .attributes import AttributeValue, Detail, Role
 
 if TYPE_CHECKING:
     from .recurring import Recurring
@@ -59,6 +59,7 @@ class Invocation:
     ``transport`` is ``pipe`` (stdio), ``tcp`` (HTTP) or None (in memory). ``received`` is nanoseconds since the epoch,
     ``started`` nanoseconds of the monotonic clock. ``bound`` is what the application bound for this request
     (``mcp_audit.bind``). ``context`` is the OpenTelemetry context of the request, for stacks that make no span.
+    ``role``: whose view this is, the server's or that of a client which made the request.
     """
 
     method: str
@@ -75,6 +76,7 @@ class Invocation:
     scope: Mapping[str, Any] | None = None
     bound: Mapping[str, Any] = field(default_factory=dict)
     context: Context | None = None
+    role: Role = "server"
 
 
 @dataclass(slots=True)

@@ -47,6 +47,8 @@ def put_method(wire: Wire, method: str) -> None:
 
 def put_target(wire: Wire, call: Invocation, method: a.Method) -> None:
     """On what: the tool, prompt, resource, or the method itself."""
+    if call.role == "client":
+        wire.values[a.ROLE] = call.role
     target: object = call.method
     if method.target_type == "tool":
         target = call.params.get("name")
