@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # make demo   sets up .venv with the project and runs the demo
 # make test   sets up nox and runs every check; `make test S="core lint"` runs some
+# make coverage-page   runs the coverage matrix on every stack and writes docs/coverage.md
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.14 $(wildcard /usr/bin/python3); do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 VENV := .venv
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: test lint bench demo clean
+.PHONY: test lint bench demo coverage-page clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -27,6 +28,9 @@ $(VENV)/project.stamp: $(BIN)/python pyproject.toml
 
 test: $(VENV)/nox.stamp
 	$(BIN)/nox $(if $(S),-s $(S))
+
+coverage-page: $(VENV)/nox.stamp
+	$(BIN)/nox -s stacks coverage_page
 
 lint: $(VENV)/nox.stamp
 	$(BIN)/nox -s lint

@@ -19,7 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.importorskip("mcp", reason="the coverage matrix needs an MCP SDK in this environment")
 
-from cells import Results, as_property, cells_of  # noqa: E402  -- found by the path above
+from cells import Results, as_property, cells_of
 
 CELLS = "MCP_AUDIT_COVERAGE_CELLS"
 STACK = "MCP_AUDIT_COVERAGE_STACK"

@@ -24,6 +24,16 @@ MODERN = "2026-07-28"
 NAME = ("fastmcp on " if FASTMCP else "") + ("mcp 2.x" if V2 else "mcp 1.x")
 SERVER_SPANS = V2 or FASTMCP_SPANS
 
+
+def _tokens_name_the_user() -> bool:
+    from mcp.server.auth.provider import AccessToken
+
+    return "claims" in AccessToken.model_fields
+
+
+# Before mcp 1.27.2 the SDK's own access token has a client and no user.
+TOKENS_NAME_THE_USER = _tokens_name_the_user()
+
 TOKENS = {
     "alice-token": {
         "client_id": "app",
@@ -120,18 +130,22 @@ def server(*, auth: bool = False) -> Any:
 
 class _Verifier:
     async def verify_token(self, token: str) -> Any:
-        from mcp.server.auth.provider import AccessToken
+        return None if token not in TOKENS else _access_token(token, TOKENS[token])
 
-        claims = TOKENS.get(token)
-        if claims is None:
-            return None
-        return AccessToken(
-            token=token,
-            client_id=claims["client_id"],
-            scopes=claims["scopes"],
-            subject=claims["sub"],
-            claims={name: value for name, value in claims.items() if name not in ("sub", "client_id", "scopes")},
-        )
+
+def _access_token(token: str, claims: dict[str, Any]) -> Any:
+    from mcp.server.auth.provider import AccessToken
+
+    common = {"token": token, "client_id": claims["client_id"], "scopes": claims["scopes"]}
+    if TOKENS_NAME_THE_USER:
+        rest = {name: value for name, value in claims.items() if name not in ("sub", "client_id", "scopes")}
+        return AccessToken(**common, subject=claims["sub"], claims=rest)
+
+    # Servers on such an SDK that want to know the user add it themselves, as fastmcp does.
+    class TokenWithClaims(AccessToken):
+        claims: dict[str, Any]
+
+    return TokenWithClaims(**common, claims=claims)
 
 
 def _auth_settings(auth: bool) -> dict[str, Any]:
