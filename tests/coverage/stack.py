@@ -107,25 +107,29 @@ def refuse() -> Any:
 
 def server(*, auth: bool = False) -> Any:
     """A new server with everything registered; ``auth``: over HTTP it wants one of :data:`TOKENS`."""
-    if FASTMCP:
-        from fastmcp import FastMCP
-        from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
-
-        made: Any = FastMCP("coverage", auth=StaticTokenVerifier(TOKENS) if auth else None)
-    elif V2:
-        from mcp.server.mcpserver import MCPServer
-
-        made = MCPServer("coverage", **_auth_settings(auth))
-    else:
-        from mcp.server.fastmcp import FastMCP as SdkFastMCP
-
-        made = SdkFastMCP("coverage", **_auth_settings(auth))
+    made = bare_server("coverage", auth=auth)
     for tool in (add, rows, crash, wait, bind_inside):
         made.tool()(tool)
     made.tool(**({} if FASTMCP else {"structured_output": False}))(refuse)
     made.resource("data://text")(text_resource)
     made.prompt()(greet)
     return made
+
+
+def bare_server(name: str, *, auth: bool = False) -> Any:
+    """A new server with nothing registered."""
+    if FASTMCP:
+        from fastmcp import FastMCP
+        from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
+
+        return FastMCP(name, auth=StaticTokenVerifier(TOKENS) if auth else None)
+    if V2:
+        from mcp.server.mcpserver import MCPServer
+
+        return MCPServer(name, **_auth_settings(auth))
+    from mcp.server.fastmcp import FastMCP as SdkFastMCP
+
+    return SdkFastMCP(name, **_auth_settings(auth))
 
 
 class _Verifier:
@@ -216,21 +220,51 @@ class Caller:
 
     async def cancelled_tool(self, in_flight: Callable[[], Awaitable[None]]) -> None:
         """Call ``wait`` and cancel it, once ``in_flight`` returns, as this generation of clients does."""
-        request_id = getattr(self.session, "_request_id", None)  # of the 1.x client's next request
-        call = asyncio.ensure_future(self.tool("wait"))
-        await asyncio.sleep(0)  # the call takes its id before any other one
+        call, ids = self._begin("wait", {})
+        await asyncio.sleep(0)  # the call is sent before any other one
         await in_flight()
-        if not V2:
-            # The 1.x client sends nothing of its own accord.
-            from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
+        await self._cancel(call, ids)
 
-            params = CancelledNotificationParams(requestId=request_id, reason="enough")
-            notification = CancelledNotification(method="notifications/cancelled", params=params)
-            await self.session.send_notification(ClientNotification(notification))
-            await call
-        else:
+    async def given_up(
+        self, name: str, arguments: dict[str, Any], seconds: float, started: Callable[[], bool] | None
+    ) -> Any:
+        """Call a tool and cancel it ``seconds`` after it has ``started``, None: after it was asked.
+
+        Returns the answer if there was one, else None.
+        """
+        call, ids = self._begin(name, arguments)
+        await asyncio.sleep(0)
+        while started is not None and not started() and not call.done():
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(seconds)
+        if call.done():
+            return call.result()
+        return await self._cancel(call, ids)
+
+    def _begin(self, name: str, arguments: dict[str, Any]) -> tuple[asyncio.Future[Any], list[Any]]:
+        """Start a call; the list gets the id that the 1.x client gives its request, which it takes without a pause."""
+        ids: list[Any] = []
+
+        async def call() -> Any:
+            ids.append(getattr(self.session, "_request_id", None))
+            return await self.tool(name, arguments)
+
+        return asyncio.ensure_future(call()), ids
+
+    async def _cancel(self, call: asyncio.Future[Any], ids: list[Any]) -> Any:
+        """Cancel a call in flight; the answer that came all the same, None without one."""
+        if V2:
             call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
+            (answer,) = await asyncio.gather(call, return_exceptions=True)
+            return None if isinstance(answer, BaseException) else answer
+        # The 1.x client sends nothing of its own accord, and takes the server's word for the end of the call.
+        from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
+
+        params = CancelledNotificationParams(requestId=ids[0], reason="enough")
+        notification = CancelledNotification(method="notifications/cancelled", params=params)
+        await self.session.send_notification(ClientNotification(notification))
+        answer = await call
+        return None if isinstance(answer, Exception) else answer
 
 
 async def _answer(call: Awaitable[Any]) -> Any:
@@ -330,7 +364,11 @@ async def over_stdio(command: list[str], env: dict[str, str], *, modern: bool = 
 
 def run_stdio() -> None:
     """Serve on stdin and stdout (this file is also the server process's main script)."""
-    made = server()
+    serve_stdio(server())
+
+
+def serve_stdio(made: Any) -> None:
+    """Serve on stdin and stdout until the client is gone."""
     if FASTMCP:
         made.run(transport="stdio", show_banner=False)
     else:
