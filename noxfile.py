@@ -3,6 +3,7 @@
 
 nox -s core            the tests of the core on the oldest and the newest Python found, one on the oldest OpenTelemetry
 nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastmcp 2, 3 and 4
+nox -s fuzz            a small share of the fuzz of the wire
 nox -s below_floor     an MCP SDK older than the oldest supported one
 nox -s coverage_page   docs/coverage.md, from the results of `stacks`
 nox -s servers         published servers that this project did not write
@@ -21,7 +22,7 @@ import nox
 
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv"
-nox.options.sessions = ["lint", "package", "core", "stacks", "below_floor", "servers"]
+nox.options.sessions = ["lint", "package", "core", "stacks", "below_floor", "fuzz", "servers"]
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
@@ -46,6 +47,8 @@ STACKS = {
     "fastmcp3": ["fastmcp==3.4.10", "mcp==1.30.0", *NEWEST_OTEL],
     "fastmcp2": ["fastmcp==2.14.7", "mcp==1.30.0", *OLDEST_OTEL],
 }
+# One of each generation: the wire is the SDK's.
+FUZZED = ["mcp2", "mcp1"]
 # The last one that is not supported.
 BELOW_FLOOR = "mcp==1.23.3"
 # One file a stack: how the cells of its matrix ended.
@@ -119,7 +122,14 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else [*NEWEST_OTEL, "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", "--ignore=tests/coverage", "--ignore=tests/servers", "--ignore=tests/floor")
+    pytest(
+        session,
+        "tests",
+        "--ignore=tests/coverage",
+        "--ignore=tests/servers",
+        "--ignore=tests/floor",
+        "--ignore=tests/fuzz",
+    )
 
 
 @nox.session(python=MAIN)
@@ -128,8 +138,19 @@ def stacks(session: nox.Session, stack: str) -> None:
     """The coverage matrix on one SDK; how each cell ended is kept for `coverage_page`."""
     install(session, "test", *STACKS[stack])
     session.env["MCP_AUDIT_COVERAGE_STACK"] = stack
-    session.env["MCP_AUDIT_COVERAGE_CELLS"] = str(CELLS / f"{stack}.json")
+    if not session.posargs:
+        # A part of the tests makes no column.
+        session.env["MCP_AUDIT_COVERAGE_CELLS"] = str(CELLS / f"{stack}.json")
     pytest(session, "tests/coverage")
+
+
+@nox.session(python=MAIN)
+@nox.parametrize("stack", FUZZED, ids=FUZZED)
+def fuzz(session: nox.Session, stack: str) -> None:
+    """The wire, fed with anything: a small seeded share, `MCP_AUDIT_FUZZ=100000 nox -s fuzz` the whole."""
+    install(session, "test", *STACKS[stack])
+    # The reports of memory belong to servers that have a machine for themselves: one wire after the other.
+    session.run("python", "-m", "pytest", "tests/fuzz", *session.posargs)
 
 
 @nox.session(python=MAIN)
