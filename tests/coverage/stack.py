@@ -8,7 +8,10 @@ resource, and a prompt.
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -16,12 +19,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 V2 = find_spec("mcp.server.runner") is not None
 FASTMCP = find_spec("fastmcp") is not None
 # fastmcp 3 and 4 make a span for each request themselves, fastmcp 2 does not.
 FASTMCP_SPANS = FASTMCP and find_spec("fastmcp.server.telemetry") is not None
 MODERN = "2026-07-28"
 NAME = ("fastmcp on " if FASTMCP else "") + ("mcp 2.x" if V2 else "mcp 1.x")
+# fastmcp 3 and 4 give a tool a time limit.
+TOOL_TIMEOUTS = FASTMCP_SPANS
 SERVER_SPANS = V2 or FASTMCP_SPANS
 
 
@@ -71,6 +78,33 @@ async def wait() -> str:
     return "late"
 
 
+PAUSING = threading.Event()
+
+
+async def pause() -> str:
+    """Take long enough to be left alone in, and say that it has begun."""
+    PAUSING.set()
+    await asyncio.sleep(0.5)
+    return "done"
+
+
+def die() -> str:
+    """Kill the process that serves this call."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+class Patient(BaseModel):
+    """What :func:`untrue` promises to return."""
+
+    age: int
+
+
+def untrue() -> Patient:
+    """Return something else than what was promised."""
+    return {"age": "unknown"}  # type: ignore[return-value]
+
+
 async def bind_inside() -> str:
     """Bind and annotate from inside the tool."""
     from opentelemetry.instrumentation import mcp_audit
@@ -108,9 +142,11 @@ def refuse() -> Any:
 def server(*, auth: bool = False) -> Any:
     """A new server with everything registered; ``auth``: over HTTP it wants one of :data:`TOKENS`."""
     made = bare_server("coverage", auth=auth)
-    for tool in (add, rows, crash, wait, bind_inside):
+    for tool in (add, rows, crash, wait, bind_inside, pause, die, untrue):
         made.tool()(tool)
     made.tool(**({} if FASTMCP else {"structured_output": False}))(refuse)
+    if TOOL_TIMEOUTS:
+        made.tool(name="late", timeout=0.05)(wait)
     made.resource("data://text")(text_resource)
     made.prompt()(greet)
     return made
@@ -375,6 +411,18 @@ def serve_stdio(made: Any) -> None:
         made.run(transport="stdio")
 
 
+def serve_http(made: Any, transport: str, port: int) -> None:
+    """Serve over HTTP on a port of this machine, as a process of its own."""
+    import uvicorn
+
+    app = sse_app(made) if transport == "http-sse" else asgi_app(made, stateless=transport == "http-stateless")
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-    run_stdio()
+    if len(sys.argv) == 4:
+        # launcher.py stack.py TRANSPORT PORT
+        serve_http(server(), sys.argv[2], int(sys.argv[3]))
+    else:
+        run_stdio()
