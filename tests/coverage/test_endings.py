@@ -72,6 +72,10 @@ async def test_a_tool_that_takes_too_long(transport: str, tmp_path: Path) -> Non
 
 @pytest.mark.cell("client gone")
 async def test_a_client_that_goes_with_a_call_in_flight(transport: str, tmp_path: Path) -> None:
+    if transport == "memory-modern":
+        pytest.skip("a client that calls the server's own code can cancel a call, and cannot leave it alone")
+    # Where the SDK does not notice, or lets a tool finish, the call succeeds for nobody.
+    finishes = transport == "http-stateful" or (stack.FASTMCP and not stack.V2 and transport != "memory")
     stack.PAUSING.clear()
     async with AsyncExitStack() as exits:
         caller, trail = await exits.enter_async_context(connected(transport, tmp_path))
@@ -91,8 +95,14 @@ async def test_a_client_that_goes_with_a_call_in_flight(transport: str, tmp_path
             await asyncio.gather(call, return_exceptions=True)
         found = [one for one in await trail.wait_for(1)]
     (record,) = [one for one in found if one.get("gen_ai.tool.name") == "pause"]
-    print(stack.NAME, transport, record["mcp_audit.outcome.detail"])
-    assert record["mcp_audit.outcome.detail"] in ("client_gone", "ok")
+    check(
+        record,
+        {
+            **TOOL,
+            "mcp_audit.outcome.detail": "ok" if finishes else "client_gone",
+            "audit.outcome": "success" if finishes else "unknown",
+        },
+    )
 
 
 async def hang_up(caller: stack.Caller, transport: str) -> None:
