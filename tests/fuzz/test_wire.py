@@ -123,7 +123,8 @@ def recorded_here(answer: dict[str, Any]) -> bool:
     if stack.V2:
         # 2026-07-28 over HTTP: refused by its envelope or headers, before there is a request.
         return not (
-            "_meta must be" in str(error.get("message")) or error.get("code") in (-32001, -32003, -32004, -32020)
+            str(error.get("message")).startswith("params._meta ")
+            or error.get("code") in (-32001, -32003, -32004, -32020)
         )
     if answer["id"] == "server-error":
         return False  # of the HTTP transport, to what is no message
