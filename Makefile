@@ -2,6 +2,9 @@
 # make demo   sets up .venv with the project and runs the demo
 # make test   sets up nox and runs every check; `make test S="core lint"` runs some
 # make collector   builds the Collector that the tests use, once, and prints its path as the last line (needs Go)
+# make fuzz   100,000 inputs on the wire of a server of each generation
+# make stress   20,000 interleaved calls on each stack
+# make coverage-page   runs the coverage matrix on every stack and writes docs/coverage.md
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.14 $(wildcard /usr/bin/python3); do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 VENV := .venv
@@ -10,7 +13,7 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: test lint bench crash-states kills demo collector clean
+.PHONY: test lint bench crash-states kills demo collector coverage-page fuzz stress clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -28,6 +31,15 @@ $(VENV)/project.stamp: $(BIN)/python pyproject.toml
 
 test: $(VENV)/nox.stamp
 	$(BIN)/nox $(if $(S),-s $(S))
+
+fuzz: $(VENV)/nox.stamp
+	MCP_AUDIT_FUZZ=100000 $(BIN)/nox -s fuzz
+
+stress: $(VENV)/nox.stamp
+	MCP_AUDIT_STRESS=20000 $(BIN)/nox -s stacks -- -k of_the_call_that_the_client_made
+
+coverage-page: $(VENV)/nox.stamp
+	$(BIN)/nox -s stacks coverage_page
 
 lint: $(VENV)/nox.stamp
 	$(BIN)/nox -s lint

@@ -3,6 +3,9 @@
 
 nox -s core            the tests of the core on the oldest and the newest Python found, one on the oldest OpenTelemetry
 nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastmcp 2, 3 and 4
+nox -s fuzz            a small share of the fuzz of the wire
+nox -s below_floor     an MCP SDK older than the oldest supported one
+nox -s coverage_page   docs/coverage.md, from the results of `stacks`
 nox -s servers         published servers that this project did not write
 nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -29,6 +33,8 @@ nox.options.sessions = [
     "package",
     "core",
     "stacks",
+    "below_floor",
+    "fuzz",
     "servers",
     "sink",
     "collector",
@@ -39,22 +45,36 @@ nox.options.sessions = [
 nox.options.error_on_external_run = True
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
+# Directories of tests that have a session of their own.
+ELSEWHERE = ["coverage", "servers", "floor", "fuzz", "sink", "relay", "collector", "launch", "peers", "foreign"]
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-STACKS = {
-    "mcp2": ["mcp==2.3.0"],
-    "mcp1": ["mcp==1.30.0"],
-    # Not the newest: the newest fastmcp asks for a certifi that package indexes do not all have.
-    "fastmcp4": ["fastmcp==4.1.2", "mcp==2.3.0"],
-    "fastmcp3": ["fastmcp==3.4.10", "mcp==1.30.0"],
-    "fastmcp2": ["fastmcp==2.14.7", "mcp==1.30.0"],
-}
-CORE_STACK = STACKS["mcp2"]
 OLDEST_OTEL = [
     "opentelemetry-api==1.39.0",
     "opentelemetry-sdk==1.39.0",
     "opentelemetry-instrumentation==0.60b0",
     "opentelemetry-distro==0.60b0",
 ]
+NEWEST_OTEL = ["opentelemetry-distro"]
+# The columns of docs/coverage.md, each in an environment of its own: both generations on both ends of OpenTelemetry.
+STACKS = {
+    "mcp2": ["mcp==2.3.0", *NEWEST_OTEL],
+    "mcp21": ["mcp==2.1.1", *NEWEST_OTEL],
+    "mcp20": ["mcp==2.0.1", *OLDEST_OTEL],
+    "mcp1": ["mcp==1.30.0", *NEWEST_OTEL],
+    "mcp127": ["mcp==1.27.2", *NEWEST_OTEL],
+    "mcp124": ["mcp==1.24.0", *OLDEST_OTEL],
+    # Not the newest: the newest fastmcp asks for a certifi that package indexes do not all have.
+    "fastmcp4": ["fastmcp==4.1.2", "mcp==2.3.0", *NEWEST_OTEL],
+    "fastmcp3": ["fastmcp==3.4.10", "mcp==1.30.0", *NEWEST_OTEL],
+    "fastmcp2": ["fastmcp==2.14.7", "mcp==1.30.0", *OLDEST_OTEL],
+}
+# One of each generation: the wire is the SDK's.
+FUZZED = ["mcp2", "mcp1"]
+# The last one that is not supported.
+BELOW_FLOOR = "mcp==1.23.3"
+# One file a stack: how the cells of its matrix ended.
+CELLS = Path(__file__).parent / ".nox" / "coverage"
+CORE_STACK = ["mcp==2.3.0"]
 
 
 def answers(interpreter: Path, version: str) -> bool:
@@ -121,24 +141,44 @@ def core(session: nox.Session) -> None:
         session,
         "test",
         *CORE_STACK,
-        *(OLDEST_OTEL if oldest_otel else ["opentelemetry-distro", "opentelemetry-configuration"]),
+        *(OLDEST_OTEL if oldest_otel else [*NEWEST_OTEL, "opentelemetry-configuration"]),
     )
-    pytest(
-        session,
-        "tests",
-        *(
-            f"--ignore=tests/{name}"
-            for name in ("coverage", "servers", "sink", "relay", "collector", "launch", "peers", "foreign")
-        ),
-    )
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ELSEWHERE))
 
 
 @nox.session(python=MAIN)
 @nox.parametrize("stack", list(STACKS), ids=list(STACKS))
 def stacks(session: nox.Session, stack: str) -> None:
-    """The coverage matrix on one SDK."""
-    install(session, "test", *STACKS[stack], "opentelemetry-distro")
+    """The coverage matrix on one SDK; how each cell ended is kept for `coverage_page`."""
+    install(session, "test", *STACKS[stack])
+    session.env["MCP_AUDIT_COVERAGE_STACK"] = stack
+    if not session.posargs:
+        # A part of the tests makes no column.
+        session.env["MCP_AUDIT_COVERAGE_CELLS"] = str(CELLS / f"{stack}.json")
     pytest(session, "tests/coverage")
+
+
+@nox.session(python=MAIN)
+@nox.parametrize("stack", FUZZED, ids=FUZZED)
+def fuzz(session: nox.Session, stack: str) -> None:
+    """The wire, fed with anything: a small seeded share, `MCP_AUDIT_FUZZ=100000 nox -s fuzz` the whole."""
+    install(session, "test", *STACKS[stack])
+    # The reports of memory belong to servers that have a machine for themselves: one wire after the other.
+    session.run("python", "-m", "pytest", "tests/fuzz", *session.posargs)
+
+
+@nox.session(python=MAIN)
+def below_floor(session: nox.Session) -> None:
+    """An SDK that is too old: not hooked, said aloud, its server unharmed."""
+    install(session, "test", BELOW_FLOOR, *NEWEST_OTEL)
+    pytest(session, "tests/floor")
+
+
+@nox.session(venv_backend="none")
+def coverage_page(session: nox.Session) -> None:
+    """docs/coverage.md from what the last run of `stacks` left; `-- --check` compares instead of writing."""
+    results = [str(CELLS / f"{stack}.json") for stack in STACKS]
+    session.run(sys.executable, "tests/helpers/coverage_report.py", "docs/coverage.md", *results, *session.posargs)
 
 
 @nox.session(python=MAIN)

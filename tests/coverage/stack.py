@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -17,13 +20,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 V2 = find_spec("mcp.server.runner") is not None
 FASTMCP = find_spec("fastmcp") is not None
 # fastmcp 3 and 4 make a span for each request themselves, fastmcp 2 does not.
 FASTMCP_SPANS = FASTMCP and find_spec("fastmcp.server.telemetry") is not None
 MODERN = "2026-07-28"
 NAME = ("fastmcp on " if FASTMCP else "") + ("mcp 2.x" if V2 else "mcp 1.x")
+# fastmcp 3 and 4 give a tool a time limit.
+TOOL_TIMEOUTS = FASTMCP_SPANS
 SERVER_SPANS = V2 or FASTMCP_SPANS
+
+
+def _tokens_name_the_user() -> bool:
+    from mcp.server.auth.provider import AccessToken
+
+    return "claims" in AccessToken.model_fields
+
+
+# Before mcp 1.27.2 the SDK's own access token has a client and no user.
+TOKENS_NAME_THE_USER = _tokens_name_the_user()
 
 TOKENS = {
     "alice-token": {
@@ -65,6 +82,33 @@ async def wait() -> str:
     return "late"
 
 
+PAUSING = threading.Event()
+
+
+async def pause() -> str:
+    """Take long enough to be left alone in, and say that it has begun."""
+    PAUSING.set()
+    await asyncio.sleep(0.5)
+    return "done"
+
+
+def die() -> str:
+    """Kill the process that serves this call."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+class Patient(BaseModel):
+    """What :func:`untrue` promises to return."""
+
+    age: int
+
+
+def untrue() -> Patient:
+    """Return something else than what was promised."""
+    return {"age": "unknown"}  # type: ignore[return-value]
+
+
 async def bind_inside() -> str:
     """Bind and annotate from inside the tool."""
     from opentelemetry.instrumentation import mcp_audit
@@ -101,24 +145,30 @@ def refuse() -> Any:
 
 def server(*, auth: bool = False) -> Any:
     """A new server with everything registered; ``auth``: over HTTP it wants one of :data:`TOKENS`."""
-    if FASTMCP:
-        from fastmcp import FastMCP
-
-        made: Any = FastMCP("coverage", auth=_fastmcp_verifier() if auth else None)
-    elif V2:
-        from mcp.server.mcpserver import MCPServer
-
-        made = MCPServer("coverage", **_auth_settings(auth))
-    else:
-        from mcp.server.fastmcp import FastMCP as SdkFastMCP
-
-        made = SdkFastMCP("coverage", **_auth_settings(auth))
-    for tool in (add, rows, crash, wait, bind_inside):
+    made = bare_server("coverage", auth=auth)
+    for tool in (add, rows, crash, wait, bind_inside, pause, die, untrue):
         made.tool()(tool)
     made.tool(**({} if FASTMCP else {"structured_output": False}))(refuse)
+    if TOOL_TIMEOUTS:
+        made.tool(name="late", timeout=0.05)(wait)
     made.resource("data://text")(text_resource)
     made.prompt()(greet)
     return made
+
+
+def bare_server(name: str, *, auth: bool = False) -> Any:
+    """A new server with nothing registered."""
+    if FASTMCP:
+        from fastmcp import FastMCP
+
+        return FastMCP(name, auth=_fastmcp_verifier() if auth else None)
+    if V2:
+        from mcp.server.mcpserver import MCPServer
+
+        return MCPServer(name, **_auth_settings(auth))
+    from mcp.server.fastmcp import FastMCP as SdkFastMCP
+
+    return SdkFastMCP(name, **_auth_settings(auth))
 
 
 def _fastmcp_verifier() -> Any:
@@ -133,18 +183,22 @@ def _fastmcp_verifier() -> Any:
 
 class _Verifier:
     async def verify_token(self, token: str) -> Any:
-        from mcp.server.auth.provider import AccessToken
+        return None if token not in TOKENS else _access_token(token, TOKENS[token])
 
-        claims = TOKENS.get(token)
-        if claims is None:
-            return None
-        return AccessToken(
-            token=token,
-            client_id=claims["client_id"],
-            scopes=claims["scopes"],
-            subject=claims["sub"],
-            claims={name: value for name, value in claims.items() if name not in ("sub", "client_id", "scopes")},
-        )
+
+def _access_token(token: str, claims: dict[str, Any]) -> Any:
+    from mcp.server.auth.provider import AccessToken
+
+    common = {"token": token, "client_id": claims["client_id"], "scopes": claims["scopes"]}
+    if TOKENS_NAME_THE_USER:
+        rest = {name: value for name, value in claims.items() if name not in ("sub", "client_id", "scopes")}
+        return AccessToken(**common, subject=claims["sub"], claims=rest)
+
+    # Servers on such an SDK that want to know the user add it themselves, as fastmcp does.
+    class TokenWithClaims(AccessToken):
+        claims: dict[str, Any]
+
+    return TokenWithClaims(**common, claims=claims)
 
 
 def _auth_settings(auth: bool) -> dict[str, Any]:
@@ -273,21 +327,51 @@ class Caller:
 
     async def cancelled_tool(self, in_flight: Callable[[], Awaitable[None]]) -> None:
         """Call ``wait`` and cancel it, once ``in_flight`` returns, as this generation of clients does."""
-        request_id = getattr(self.session, "_request_id", None)  # of the 1.x client's next request
-        call = asyncio.ensure_future(self.tool("wait"))
-        await asyncio.sleep(0)  # the call takes its id before any other one
+        call, ids = self._begin("wait", {})
+        await asyncio.sleep(0)  # the call is sent before any other one
         await in_flight()
-        if not V2:
-            # The 1.x client sends nothing of its own accord.
-            from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
+        await self._cancel(call, ids)
 
-            params = CancelledNotificationParams(requestId=request_id, reason="enough")
-            notification = CancelledNotification(method="notifications/cancelled", params=params)
-            await self.session.send_notification(ClientNotification(notification))
-            await call
-        else:
+    async def given_up(
+        self, name: str, arguments: dict[str, Any], seconds: float, started: Callable[[], bool] | None
+    ) -> Any:
+        """Call a tool and cancel it ``seconds`` after it has ``started``, None: after it was asked.
+
+        Returns the answer if there was one, else None.
+        """
+        call, ids = self._begin(name, arguments)
+        await asyncio.sleep(0)
+        while started is not None and not started() and not call.done():
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(seconds)
+        if call.done():
+            return call.result()
+        return await self._cancel(call, ids)
+
+    def _begin(self, name: str, arguments: dict[str, Any]) -> tuple[asyncio.Future[Any], list[Any]]:
+        """Start a call; the list gets the id that the 1.x client gives its request, which it takes without a pause."""
+        ids: list[Any] = []
+
+        async def call() -> Any:
+            ids.append(getattr(self.session, "_request_id", None))
+            return await self.tool(name, arguments)
+
+        return asyncio.ensure_future(call()), ids
+
+    async def _cancel(self, call: asyncio.Future[Any], ids: list[Any]) -> Any:
+        """Cancel a call in flight; the answer that came all the same, None without one."""
+        if V2:
             call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
+            (answer,) = await asyncio.gather(call, return_exceptions=True)
+            return None if isinstance(answer, BaseException) else answer
+        # The 1.x client sends nothing of its own accord, and takes the server's word for the end of the call.
+        from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification
+
+        params = CancelledNotificationParams(requestId=ids[0], reason="enough")
+        notification = CancelledNotification(method="notifications/cancelled", params=params)
+        await self.session.send_notification(ClientNotification(notification))
+        answer = await call
+        return None if isinstance(answer, Exception) else answer
 
 
 async def _answer(call: Awaitable[Any]) -> Any:
@@ -387,13 +471,29 @@ async def over_stdio(command: list[str], env: dict[str, str], *, modern: bool = 
 
 def run_stdio() -> None:
     """Serve on stdin and stdout (this file is also the server process's main script)."""
-    made = server()
+    serve_stdio(server())
+
+
+def serve_stdio(made: Any) -> None:
+    """Serve on stdin and stdout until the client is gone."""
     if FASTMCP:
         made.run(transport="stdio", show_banner=False)
     else:
         made.run(transport="stdio")
 
 
+def serve_http(made: Any, transport: str, port: int) -> None:
+    """Serve over HTTP on a port of this machine, as a process of its own."""
+    import uvicorn
+
+    app = sse_app(made) if transport == "http-sse" else asgi_app(made, stateless=transport == "http-stateless")
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1)
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-    run_stdio()
+    if len(sys.argv) == 4:
+        # launcher.py stack.py TRANSPORT PORT
+        serve_http(server(), sys.argv[2], int(sys.argv[3]))
+    else:
+        run_stdio()

@@ -15,22 +15,13 @@ from typing import Any
 
 import pytest
 import stack
+from cells import TRANSPORTS
 from serving import serving
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
 pytestmark = pytest.mark.timeout(60)
 
-TRANSPORTS = [
-    "memory",
-    "memory-modern",
-    "stdio",
-    "stdio-modern",
-    "http-stateful",
-    "http-stateless",
-    "http-modern",
-    "http-sse",
-]
 Attributes = dict[str, Any]
 
 
@@ -147,6 +138,7 @@ def check(record: Attributes, expected: Attributes) -> None:
 TOOL = {"mcp.method.name": "tools/call", "audit.action": "EXECUTE", "audit.target.type": "tool"}
 
 
+@pytest.mark.cell("success")
 async def test_ok(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         answer = await caller.tool("add", {"a": 1, "b": 2})
@@ -181,6 +173,7 @@ async def test_rows_are_counted(transport: str, tmp_path: Path) -> None:
     check(record, {"mcp_audit.outcome.detail": "ok", "mcp_audit.result.count": 3})
 
 
+@pytest.mark.cell("isError result")
 async def test_is_error(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         await caller.tool("refuse")
@@ -198,6 +191,7 @@ async def test_is_error(transport: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.cell("tool raised")
 async def test_tool_raised(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         await caller.tool("crash")
@@ -214,6 +208,7 @@ async def test_tool_raised(transport: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.cell("unknown tool")
 async def test_unknown_tool(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         await caller.tool("no_such_tool")
@@ -231,6 +226,7 @@ async def test_unknown_tool(transport: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.cell("invalid arguments")
 async def test_invalid_arguments(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         await caller.tool("add", {"a": "many", "b": 2})
@@ -247,6 +243,7 @@ async def test_invalid_arguments(transport: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.cell("cancelled by client")
 async def test_cancelled(transport: str, tmp_path: Path) -> None:
     if transport == "http-stateless":
         pytest.skip("a cancel over stateless HTTP reaches another session and has no effect on the call")
@@ -272,6 +269,7 @@ async def test_cancelled(transport: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.cell("resource read")
 async def test_resource_read(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         await caller.resource("data://text")
@@ -290,6 +288,7 @@ async def test_resource_read(transport: str, tmp_path: Path) -> None:
     assert absent["rpc.response.status_code"] in ("0", "-32002", "-32602")
 
 
+@pytest.mark.cell("prompt get")
 async def test_prompt_get(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         await caller.prompt("greet", {"name": "Ann"})
@@ -307,6 +306,7 @@ async def test_prompt_get(transport: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.cell("unknown method")
 async def test_unknown_method(transport: str, tmp_path: Path) -> None:
     if not stack.V2:
         pytest.skip("mcp 1.x answers an unknown method before any hook sees it")
@@ -326,6 +326,7 @@ async def test_unknown_method(transport: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.cell("no phantom and no duplicate")
 async def test_no_phantom_and_no_duplicate(transport: str, tmp_path: Path) -> None:
     # Calls with arguments are what makes 2026-07-28 HTTP list the tools on the way.
     async with connected(transport, tmp_path) as (caller, trail):

@@ -85,3 +85,19 @@ async def test_a_binding_does_not_replace_a_verified_user() -> None:
             await caller.tool("add", {"a": 1, "b": 1})
         (record,) = audit.outcomes()
     assert told(record) == ("bob", "verified", "mallory-tenant")
+
+
+@pytest.mark.skipif(stack.TOKENS_NAME_THE_USER, reason="the SDK's access token names the user")
+async def test_a_token_that_names_no_user_is_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mcp.server.auth.provider import AccessToken
+
+    async def verify_token(self: Any, token: str) -> Any:
+        return AccessToken(token=token, client_id="app", scopes=["read"])
+
+    monkeypatch.setattr(stack._Verifier, "verify_token", verify_token)
+    with capture_audit() as audit, serving(stack.asgi_app(stack.server(auth=True))) as url:
+        async with stack.over_http(url, {"authorization": "Bearer any"}) as caller:
+            await caller.tool("add", {"a": 1, "b": 1})
+        (record,) = audit.outcomes()
+    assert told(record) == ("app", "verified", None)
+    assert record.attributes["audit.actor.type"] == "service"

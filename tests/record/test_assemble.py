@@ -57,6 +57,14 @@ def test_a_uri_is_content_and_masked() -> None:
     assert found["mcp.resource.uri"] == found["audit.target.id"] == "x://[REDACTED:echo]"
 
 
+def test_a_caller_that_names_no_method_leaves_a_whole_record() -> None:
+    found = made("", {}, Actor())
+    assert found["mcp.method.name"] == "unknown"
+    assert found["audit.target.type"] == "method"
+    required = {name for name, row in a.TABLE.items() if row.need == "outcomes"}
+    assert required - set(found) == set()
+
+
 def sized(level: a.Level, result: object) -> dict[str, object]:
     facts = Facts("r", "r", Actor(), level, "calls", "0" * 64, ended=2, duration_ns=1, salt="00" * 16)
     outcome = Outcome("ok", result=result)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from opentelemetry.instrumentation.mcp_audit import environment_variables as env
+from opentelemetry.instrumentation.mcp_audit.hooks import floor
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.settings import SettingsError, load
 
@@ -89,9 +90,12 @@ def _version(name: str) -> str | None:
 
 
 def servers(versions: Mapping[str, str | None]) -> Iterator[Check]:
-    """Is there an MCP SDK beside us at all."""
+    """Is there an MCP SDK beside us at all, and is it one that is hooked."""
     if versions.get("mcp") is None and versions.get("fastmcp") is None:
         yield Check("packages", "yellow", "neither mcp nor fastmcp in this environment: is this the server's?")
+    sdk = versions.get("mcp")
+    if sdk is not None and floor.is_below(sdk):
+        yield Check("packages", "red", floor.sentence(sdk))
 
 
 def directory(path: str) -> Iterator[Check]:

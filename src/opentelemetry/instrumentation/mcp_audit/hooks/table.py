@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import wrapt
 
-from . import fastmcp, http, mcp_v1, mcp_v2, stdio
+from . import fastmcp, floor, http, mcp_v1, mcp_v2, stdio
 from .running import Switch, Wrapper
 
 if TYPE_CHECKING:
@@ -254,6 +254,10 @@ class Hooks:
 
     def _wrap(self, module: ModuleType, partial: bool) -> None:
         """Wrap what is in the module; of one that is ``partial`` nothing is missing yet."""
+        too_old = floor.below_floor()
+        if too_old is not None:
+            self._refuse(module.__name__, too_old)
+            return
         for row in self._rows:
             if row.module != module.__name__:
                 continue
@@ -269,6 +273,13 @@ class Hooks:
                 continue
             self._patches[key] = patch
             self._missing.discard(key)
+
+    def _refuse(self, module: str, version: str) -> None:
+        """Leave the modules of an SDK below the floor as they are, and say so where a hook is needed."""
+        rows = [row for row in ROWS if row.module == module]
+        self._missing.update((row.module, row.attribute) for row in rows)
+        if any(row.needed for row in rows):
+            self._switch.problem(f"mcp_audit: {floor.sentence(version)}")
 
     def _absent(self, row: Row) -> None:
         """A row's attribute is not in its module: expected between generations, loud where nothing else covers it."""

@@ -43,6 +43,8 @@ def put_method(wire: Wire, method: str) -> None:
         wire.values[a.MCP_METHOD_NAME] = method
     else:
         wire.fact(a.MCP_METHOD_NAME, method)
+        # A caller may send "" as its method. An empty value is not written, and a record without a method is a violation.
+        wire.values.setdefault(a.MCP_METHOD_NAME, "unknown")
 
 
 def put_target(wire: Wire, call: Invocation, method: a.Method) -> None:
