@@ -51,8 +51,10 @@ class Relations:
 
     def issued(self, call: Invocation, outcome: Outcome, call_id: str, actor: Callable[[], Actor]) -> Related | None:
         """Remember what an answer gave the client to come back with; the attributes that say so."""
-        result = outcome.result
-        if outcome.detail not in ("input_required", "task_created") or not isinstance(result, Mapping):
+        if outcome.detail not in ("input_required", "task_created"):
+            return None
+        result = outcome.result() if callable(outcome.result) else outcome.result
+        if not isinstance(result, Mapping):
             return None
         if outcome.detail == "input_required":
             state = result.get("requestState")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import wrapt
 
-from . import fastmcp, http, mcp_v1, mcp_v2, stdio
+from . import asked, delivery, fastmcp, http, mcp_v1, mcp_v2, stdio, wire_v1, wire_v2
 from .running import Switch, Wrapper
 
 if TYPE_CHECKING:
@@ -119,6 +119,13 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(MANAGER, "StreamableHTTPSessionManager._handle_stateful_request", _refusals("stateful"), "mcp"),
     Row("mcp.server.transport_security", "RequestBodyLimitMiddleware.__call__", _refusals("body_limit"), "mcp"),
     Row(MODERN, "handle_modern_request", _refusals("modern"), "mcp 2.x", copied=True),
+    Row("mcp.server.session", "ServerSession._receive_loop", wire_v1.receive_loop, "mcp 1.x"),
+    Row("mcp.shared.jsonrpc_dispatcher", "JSONRPCDispatcher._handle_request", wire_v2.handle_request, "mcp 2.x"),
+    Row("mcp.shared.jsonrpc_dispatcher", "JSONRPCDispatcher._write", wire_v2.write, "mcp 2.x"),
+    Row("mcp.server.session", "ServerSession.send_request", asked.send_request, "mcp"),
+    Row("mcp.server.streamable_http", "StreamableHTTPServerTransport._create_event_data", delivery.as_text, "mcp"),
+    Row("mcp.server.streamable_http", "StreamableHTTPServerTransport._create_json_response", delivery.as_text, "mcp"),
+    Row("mcp.server.fastmcp.server", "FastMCP.call_tool", fastmcp.call_tool, "mcp 1.x"),
     Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", mcp_v2.server_span, "fastmcp"),
     Row("fastmcp.server.server", "FastMCP.call_tool", fastmcp.call_tool, "fastmcp"),
     Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
