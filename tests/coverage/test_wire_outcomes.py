@@ -16,7 +16,7 @@ from test_matrix import Trail, check, connected, journal_records
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 STREAMS = ["memory", "stdio", "http-stateful", "http-stateless", "http-sse"]
 
@@ -78,7 +78,9 @@ async def test_a_request_before_initialize(tmp_path: Path) -> None:
         assert "result" in await server.answer(2)
         _, served = await Trail(lambda: journal_records(tmp_path)).wait_for(2)
     check(early, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "invalid_params", "error.type": "-32602"})
-    check(early, {"network.transport": "pipe", "jsonrpc.request.id": "1", "mcp_audit.call.id": early["audit.record.id"]})
+    check(
+        early, {"network.transport": "pipe", "jsonrpc.request.id": "1", "mcp_audit.call.id": early["audit.record.id"]}
+    )
     check(served, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok", "mcp_audit.client.name": "raw"})
 
 

@@ -62,7 +62,7 @@ class Process:
         """The answer with this id; everything before it is skipped."""
         assert self.process.stdout is not None
         while True:
-            line = await asyncio.wait_for(self.process.stdout.readline(), 20)
+            line = await asyncio.wait_for(self.process.stdout.readline(), 60)
             assert line, "the server ended"
             message: dict[str, Any] = json.loads(line)
             if message.get("id") == request_id and "method" not in message:
@@ -92,6 +92,7 @@ def call(request_id: Any, name: str, arguments: dict[str, Any] | None = None) ->
 async def stdio_process(directory: Path, script: Path | None = None) -> AsyncIterator[Process]:
     """Start ``script`` (default: the server of ``stack.py``) audited to ``directory``."""
     here = Path(__file__).parent
+    path = [str(here), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(here / "launcher.py"),
@@ -99,7 +100,7 @@ async def stdio_process(directory: Path, script: Path | None = None) -> AsyncIte
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory), "PYTHONPATH": os.pathsep.join([str(here), *sys.path])},
+        env={**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory), "PYTHONPATH": os.pathsep.join(path)},
     )
     try:
         yield Process(process)

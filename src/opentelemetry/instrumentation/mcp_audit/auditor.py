@@ -210,9 +210,7 @@ class Auditor:
     def _undelivered(self, call: Call, error_type: str, certain: bool) -> None:
         facts = self._facts(call, call.actor(), call.origin(), call.rule.level, 0)
         facts.record_id, facts.call_id = uuid7(), call.call_id
-        record = undelivered(
-            call.invocation, facts, error_type, certain, self.parts.new_content(), self.parts.keyed
-        )
+        record = undelivered(call.invocation, facts, error_type, certain, self.parts.new_content(), self.parts.keyed)
         receipt = self.parts.journal.append(record)
         entry = Entry(record, receipt.stream_id, receipt.number, receipt.previous_hash, receipt.hash, receipt.line)
         self._guarded("OpenTelemetry", self.parts.emit, entry, call.span)

@@ -14,7 +14,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 from .record import attributes as a
 from .record.record import Actor, Invocation, Outcome

@@ -18,6 +18,8 @@ from .running import Switch, Wrapper
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.mcp_audit.call import Call
 
+# The models of answers, by name in both SDK generations; all else that is written is a notification or a question.
+ANSWERS: Final = frozenset({"JSONRPCResponse", "JSONRPCError"})
 # The function in which both SDK generations write to stdout; the other one there reads.
 _WRITER: Final = "stdout_writer"
 
@@ -49,7 +51,9 @@ def as_text(switch: Switch) -> Wrapper:
         except Exception as error:
             given = args[0] if args else None
             if switch.on:
-                switch.guarded("recording an undelivered answer", failed, switch, getattr(given, "message", given), error)
+                switch.guarded(
+                    "recording an undelivered answer", failed, switch, getattr(given, "message", given), error
+                )
             raise
 
     return seen

@@ -72,7 +72,7 @@ class _Tap:
         """The audited call whose answer the loop is about to write, its record made; None for anything else."""
         pending, answer = self.pending, message.message.root
         request = pending.message.root
-        if getattr(answer, "id", None) != request.id or hasattr(answer, "method"):
+        if type(answer).__name__ not in delivery.ANSWERS or answer.id != request.id:
             return None
         self.pending = None
         asked = request.params if isinstance(request.params, Mapping) else {}
@@ -166,12 +166,13 @@ class _Write(_Stream):
             return await self._stream.send(item)
         except BaseException as error:
             tap.switch.guarded(
-                "recording an undelivered answer", partial(call.undelivered, error, certain=isinstance(error, Exception))
+                "recording an undelivered answer",
+                partial(call.undelivered, error, certain=isinstance(error, Exception)),
             )
             raise
 
 
 def _note(switch: Switch, item: Any, running: Running) -> None:
     root = item.message.root
-    if not hasattr(root, "method") and root.id == running.call.invocation.request_id:
+    if type(root).__name__ in delivery.ANSWERS and root.id == running.call.invocation.request_id:
         delivery.remember(switch, item.message, running.call)

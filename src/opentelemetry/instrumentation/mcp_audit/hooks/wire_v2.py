@@ -43,7 +43,9 @@ def handle_request(switch: Switch) -> Wrapper:
                 return await on_request(dctx, method, params)
             except Exception as error:
                 if not exchange.reached:
-                    call = switch.guarded("recording a refused request", _refused, switch, dctx, method, params, error, came)
+                    call = switch.guarded(
+                        "recording a refused request", _refused, switch, dctx, method, params, error, came
+                    )
                     if call is not None:
                         exchange.call = call
                         await on_disk(call)
@@ -62,8 +64,7 @@ def write(switch: Switch) -> Wrapper:
     ) -> Any:
         exchange = EXCHANGE.get()
         call = exchange.call if exchange is not None and switch.on else None
-        # Not a notification, nor a question to the client.
-        if call is None or hasattr(args[0], "method") or args[0].id != call.invocation.request_id:
+        if call is None or type(args[0]).__name__ not in delivery.ANSWERS or args[0].id != call.invocation.request_id:
             return await wrapped(*args, **kwargs)
         switch.guarded("noting an answer", delivery.remember, switch, args[0], call)
         try:
@@ -71,16 +72,15 @@ def write(switch: Switch) -> Wrapper:
         except BaseException as error:
             # No await: a cancelled scope raises again at every one. An interrupted write may have got through.
             switch.guarded(
-                "recording an undelivered answer", partial(call.undelivered, error, certain=isinstance(error, Exception))
+                "recording an undelivered answer",
+                partial(call.undelivered, error, certain=isinstance(error, Exception)),
             )
             raise
 
     return watched
 
 
-def _refused(
-    switch: Switch, dctx: Any, method: str, params: Any, error: Exception, came: tuple[int, int]
-) -> Any:
+def _refused(switch: Switch, dctx: Any, method: str, params: Any, error: Exception, came: tuple[int, int]) -> Any:
     call = switch.begin(loose_invocation(dctx, method, params, came))
     if call is not None:
         call.finish(switch.outcome("protocol_error", partial(reasons.of_exception, error, method, None, 0)))
