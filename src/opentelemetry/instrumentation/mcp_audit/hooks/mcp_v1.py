@@ -76,10 +76,11 @@ def handle_request(switch: Switch) -> Wrapper:
 
         async def answer(response: Any) -> Any:
             nonlocal answered
-            if not answered:
-                answered = True
-                end(switch.outcome("ok", _of_response, response, running, message))
-                await on_disk(call)
+            if answered:
+                return await respond(response)  # which says what it thinks of a second answer
+            answered = True
+            end(switch.outcome("ok", _of_response, response, running, message))
+            await on_disk(call)
             try:
                 return await respond(response)
             except BaseException as error:
