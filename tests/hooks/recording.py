@@ -20,10 +20,12 @@ class RecordingCall:
         self.invocation = invocation
         self.bound: Mapping[str, Any] = invocation.bound
         self.request_id = "request"
+        self.call_id = invocation.call_id or "call"
         self.on_disk = None
         self.spans: list[Span] = []
         self.marks: list[Outcome] = []
         self.outcomes: list[Outcome] = []
+        self.not_delivered: list[tuple[str, bool]] = []
 
     def see_span(self, span: Span) -> None:
         self.spans.append(span)
@@ -36,6 +38,9 @@ class RecordingCall:
 
     def finish(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+
+    def undelivered(self, error: BaseException, *, certain: bool = True) -> None:
+        self.not_delivered.append((type(error).__name__, certain))
 
 
 class RecordingAuditor:

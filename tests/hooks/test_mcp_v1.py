@@ -120,6 +120,7 @@ async def test_an_answer_that_cannot_be_sent_keeps_its_record() -> None:
     with pytest.raises(ConnectionError):
         await run(auditor, handler, message)
     assert auditor.outcome.detail == "ok"
+    assert auditor.only.not_delivered == [("ConnectionError", True)]
 
 
 async def test_a_json_rpc_error() -> None:

@@ -15,6 +15,7 @@ import pytest
 import wrapt
 
 from opentelemetry.instrumentation.mcp_audit.hooks import table
+from opentelemetry.instrumentation.mcp_audit.hooks.running import Switch
 from opentelemetry.instrumentation.mcp_audit.hooks.table import LOWLEVEL, ROWS, RUNNER, Hooks, install
 
 
@@ -258,3 +259,17 @@ def test_import_hooks_are_registered_outside_the_lock(modules: Any, monkeypatch:
     assert set(free) == {True}
     assert len(free) == len({row.module for row in ROWS if not row.client})
     hooks.remove()
+
+
+def test_every_wrapper_is_there() -> None:
+    """They are named as text and imported when they are put on; a name that is none must not wait for an SDK to show."""
+    switch = Switch(_nobody, _silence)
+    assert all(callable(row.wrapper(switch)) for row in ROWS)
+
+
+def _nobody() -> Any:
+    raise AssertionError("nobody asks for an auditor here")
+
+
+def _silence(sentence: str) -> None:
+    """Nothing is wrong here."""

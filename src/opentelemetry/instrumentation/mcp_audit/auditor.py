@@ -27,13 +27,15 @@ from .record import attributes as a
 from .record.assemble import Facts, assemble
 from .record.content import Content
 from .record.denied import denied, summarised
-from .record.ids import RANDOM_BYTES, Randomness
+from .record.ids import RANDOM_BYTES, Randomness, uuid7
 from .record.marker_facts import OpenFacts, open_call_attributes
 from .record.record import Actor, AuditRecord, Invocation, Origin, Outcome
 from .record.recurring import Recurrences
 from .record.refusal import Kind, Refusal, Summary
+from .record.undelivered import undelivered
 from .refusals.budget import Budget, source_of
 from .refusals.gate import Gate
+from .relations import Relations
 from .sinks.protocol import Entry, Sink
 
 
@@ -106,6 +108,7 @@ class Auditor:
         self._opened = False
         self._recurrences = Recurrences()
         self._open_recurrences = Recurrences()
+        self._relations = Relations(parts.keyed)
         self.randomness = Randomness(RANDOM_BYTES + _SALT_BYTES)
         self._refusals = Gate(Budget(parts.refusals_per_minute), self._summarise)
 
@@ -116,12 +119,15 @@ class Auditor:
         if rule.level == "none":
             return None
         call = Call(self, invocation, rule)
+        self._guarded("finding the call that a request belongs to", self._relate, call)
         self._guarded("marking a call as begun", self._mark, call)
         return call
 
     def finish(self, call: Call, outcome: Outcome) -> None:
         """The steps after the tool, in their order. Called once a call, before the answer is released. Never raises."""
         duration = time.monotonic_ns() - call.invocation.started
+        if outcome.detail in ("input_required", "task_created"):
+            self._guarded("remembering a call that goes on", self._goes_on, call, outcome)
         try:
             record = self._record(call, outcome, duration)
         except Exception as error:
@@ -197,6 +203,30 @@ class Auditor:
             self._opened = True
             self._guarded("opening the journal", self.parts.journal.open)
 
+    def undelivered(self, call: Call, error_type: str, certain: bool) -> None:
+        """The event that an answer, whose record is kept, did not reach its client. Never raises."""
+        self._guarded("recording an undelivered answer", self._undelivered, call, error_type, certain)
+
+    def _undelivered(self, call: Call, error_type: str, certain: bool) -> None:
+        facts = self._facts(call, call.actor(), call.origin(), call.rule.level, 0)
+        facts.record_id, facts.call_id = uuid7(), call.call_id
+        record = undelivered(call.invocation, facts, error_type, certain, self.parts.new_content(), self.parts.keyed)
+        receipt = self.parts.journal.append(record)
+        entry = Entry(record, receipt.stream_id, receipt.number, receipt.previous_hash, receipt.hash, receipt.line)
+        self._guarded("OpenTelemetry", self.parts.emit, entry, call.span)
+        for sink in self.parts.sinks:
+            self._guarded(f"sink {type(sink).__name__}", sink.write, entry)
+
+    def _relate(self, call: Call) -> None:
+        call_id, call.related = self._relations.given(call.invocation, call.actor)
+        if call_id is not None:
+            call.call_id = call_id
+
+    def _goes_on(self, call: Call, outcome: Outcome) -> None:
+        issued = self._relations.issued(call.invocation, outcome, call.call_id, call.actor)
+        if issued is not None:
+            call.related = {**(call.related or {}), **issued}
+
     async def _on_disk(self, receipt: Receipt, deadline: float) -> None:
         try:
             await receipt.durable(deadline)
@@ -212,7 +242,13 @@ class Auditor:
     def open_attributes(self, call: Call) -> dict[str, a.AttributeValue]:
         """What the start marker of a call tells, should the process die in it. May raise: a marker is not the record."""
         facts = OpenFacts(
-            call.record_id, call.request_id, call.actor(), call.rule.level, call.rule.name, self.parts.policy.hash
+            call.record_id,
+            call.request_id,
+            call.actor(),
+            call.rule.level,
+            call.rule.name,
+            self.parts.policy.hash,
+            call.call_id,
         )
         return open_call_attributes(
             call.invocation, facts, self.parts.new_content, self.parts.keyed, self._open_recurrences
@@ -248,6 +284,7 @@ class Auditor:
         )
 
     def _bare_record(self, call: Call, outcome: Outcome, duration: int) -> AuditRecord:
+        call.related = None
         whole = call.invocation
         bare = Invocation(whole.method, received=whole.received, started=whole.started, role=whole.role)
         facts = self._facts(call, Actor(id="unknown"), Origin(), "metadata", duration)
@@ -277,6 +314,8 @@ class Auditor:
             source_type=origin.source_type,
             bound=call.bound,
             annotations=call.annotations,
+            call_id=call.call_id,
+            related=call.related,
         )
 
     def _guarded(self, what: str, step: Callable[..., None], *arguments: object) -> None:

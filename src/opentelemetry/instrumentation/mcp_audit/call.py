@@ -31,12 +31,15 @@ class Call:
         "_auditor",
         "_finished",
         "_origin",
+        "_undelivered",
         "annotations",
         "bound",
+        "call_id",
         "invocation",
         "mark",
         "on_disk",
         "record_id",
+        "related",
         "rule",
         "salt",
         "span",
@@ -45,11 +48,15 @@ class Call:
     def __init__(self, auditor: Auditor, invocation: Invocation, rule: Rule) -> None:
         self._auditor = auditor
         self._finished = False
+        self._undelivered = False
         self.invocation = invocation
         self.rule = rule
         random = auditor.randomness.take()
         self.record_id = uuid7(random[: 2 * RANDOM_BYTES])
         self.salt = random[2 * RANDOM_BYTES :]
+        self.call_id: str = invocation.call_id or self.record_id
+        """What the records of one logical call share: this one's own id, or that of the call it belongs to."""
+        self.related: dict[str, a.AttributeValue] | None = None
         self.bound: Mapping[str, Any] = invocation.bound
         self.annotations: dict[str, Any] | None = None
         self.span: Span | None = None
@@ -133,3 +140,13 @@ class Call:
             return
         self._finished = True
         self._auditor.finish(self, outcome)
+
+    def undelivered(self, error: BaseException, *, certain: bool = True) -> None:
+        """Say that the answer, whose outcome is recorded, did not reach the client. A second time does nothing.
+
+        ``certain``: False where the write was only interrupted. Never raises.
+        """
+        if not self._finished or self._undelivered:
+            return
+        self._undelivered = True
+        self._auditor.undelivered(self, type(error).__name__, certain)

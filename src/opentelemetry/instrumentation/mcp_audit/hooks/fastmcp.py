@@ -13,8 +13,8 @@ from opentelemetry.trace import Span
 from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
 from opentelemetry.instrumentation.mcp_audit.record.record import Outcome
 
-from . import reasons
-from .running import RUNNING, Running, Switch, Wrapper
+from . import in_process, reasons
+from .running import RUNNING, UNAUDITED, Running, Switch, Wrapper
 from .spans import is_valid
 
 
@@ -22,13 +22,15 @@ def call_tool(switch: Switch) -> Wrapper:
     """Wrapper of ``MCPServer.call_tool`` and ``FastMCP.call_tool``: what the outermost one of a request raised.
 
     fastmcp calls itself once more for every request, and tools call other tools in process; what those raise may be
-    caught and is no reason for the answer.
+    caught and is no reason for the answer. A call that no request is behind is audited here: :mod:`.in_process`.
     """
 
     async def seen(
         wrapped: Callable[..., Awaitable[Any]], server: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         running = RUNNING.get()
+        if running is None and switch.on and not UNAUDITED.get():
+            return await in_process.audited(switch, wrapped, args, kwargs)
         if running is None or running.inside_tool or running.method != "tools/call":
             return await wrapped(*args, **kwargs)
         running.inside_tool = True

@@ -2,7 +2,8 @@
 """mcp 1.x (and fastmcp 2 and 3, which run on it): every request that has a handler passes ``Server._handle_request``.
 
 It answers through ``message.respond``, from inside, so the outcome is journaled in a ``respond`` of ours before the
-SDK's own is awaited. What never gets there (``initialize``, unknown methods, malformed params) is answered elsewhere.
+SDK's own is awaited. What never gets there (``initialize``, unknown methods, malformed params) is answered by the
+session itself: see :mod:`.wire_v1`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Ou
 
 from . import reasons
 from .own_span import OwnSpan
-from .running import RUNNING, Running, Switch, Wrapper, leave, on_disk
+from .running import RUNNING, UNAUDITED, Running, Switch, Wrapper, leave, leave_unaudited, on_disk
 from .snapshot import snapshot
 from .spans import ambient_or_remote, span_of
 from .stdio import on_pipe
@@ -47,7 +48,11 @@ def handle_request(switch: Switch) -> Wrapper:
         asked = switch.guarded("reading a request", partial(_arguments, *args, **kwargs))
         started = _begin(switch, *asked[:3]) if asked is not None else None
         if started is None:
-            return await wrapped(*args, **kwargs)
+            served = UNAUDITED.set(True)
+            try:
+                return await wrapped(*args, **kwargs)
+            finally:
+                leave_unaudited(served)
         message, respond = asked[0], asked[3]
         call, invocation = started
         running = Running(call, invocation.method, asked[2])
@@ -71,11 +76,20 @@ def handle_request(switch: Switch) -> Wrapper:
 
         async def answer(response: Any) -> Any:
             nonlocal answered
-            if not answered:
-                answered = True
-                end(switch.outcome("ok", _of_response, response, running, message))
-                await on_disk(call)
-            return await respond(response)
+            if answered:
+                return await respond(response)  # which says what it thinks of a second answer
+            answered = True
+            end(switch.outcome("ok", _of_response, response, running, message))
+            await on_disk(call)
+            try:
+                return await respond(response)
+            except BaseException as error:
+                # It could not be made text, or the stream is closed. An interrupted write may have got through.
+                switch.guarded(
+                    "recording an undelivered answer",
+                    partial(call.undelivered, error, certain=isinstance(error, Exception)),
+                )
+                raise
 
         switch.guarded("watching for the answer", setattr, message, "respond", answer)
         token = RUNNING.set(running)
@@ -162,10 +176,29 @@ def _http_span(invocation: Invocation) -> Span | None:
 
 
 def _invocation(message: Any, request: Any, session: Any) -> Invocation:
-    received, started = time.time_ns(), time.monotonic_ns()
-    http: Any = getattr(message.message_metadata, "request_context", None)
+    return invocation(
+        session,
+        request.method,
+        _params(request.params),
+        _dump(message.request_meta),
+        message.request_id,
+        message.message_metadata,
+        (time.time_ns(), time.monotonic_ns()),
+    )
+
+
+def invocation(
+    session: Any,
+    method: str,
+    params: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    request_id: Any,
+    metadata: Any,
+    came: tuple[int, int],
+) -> Invocation:
+    """A request that a 1.x session received. ``came``: when, in nanoseconds of the wall clock and the monotonic one."""
+    http: Any = getattr(metadata, "request_context", None)
     scope = getattr(http, "scope", None)
-    meta = _dump(message.request_meta)
     client = session.client_params
     info = client.clientInfo if client is not None else None
     version = str(client.protocolVersion) if client is not None else None
@@ -182,12 +215,12 @@ def _invocation(message: Any, request: Any, session: Any) -> Invocation:
         context = ambient_or_remote(meta)
         bound = bound_here()
     return Invocation(
-        method=request.method,
-        params=_params(request.params),
+        method=method,
+        params=params,
         meta=meta,
-        request_id=message.request_id,
-        received=received,
-        started=started,
+        request_id=request_id,
+        received=came[0],
+        started=came[1],
         transport="tcp" if scope is not None else "pipe" if on_pipe() else None,
         session_id=session_id,
         protocol_version=version,

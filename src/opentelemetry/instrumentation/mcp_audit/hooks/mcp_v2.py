@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Ou
 
 from . import reasons
 from .reasons import is_mapping
-from .running import RUNNING, Running, Switch, Wrapper, leave, on_disk
+from .running import RUNNING, UNAUDITED, Running, Switch, Wrapper, leave, leave_unaudited, on_disk
 from .snapshot import snapshot
 from .spans import ambient_or_remote, is_valid
 from .stdio import on_pipe
@@ -33,6 +34,23 @@ _ENVELOPE: Final = "io.modelcontextprotocol/protocolVersion"
 _OK: Final = Outcome("ok")
 
 
+class Exchange:
+    """One request on a stream, from its dispatch to the write of its answer.
+
+    ``reached``: whether it got to the runner, where it is audited. ``call``: its audited call, if it has one.
+    """
+
+    __slots__ = ("call", "reached", "request_id")
+
+    def __init__(self, request_id: Any) -> None:
+        self.request_id = request_id
+        self.reached = False
+        self.call: Call | None = None
+
+
+EXCHANGE: Final[ContextVar[Exchange | None]] = ContextVar("mcp_audit.exchange", default=None)
+
+
 def on_request(switch: Switch) -> Wrapper:
     """Wrapper of ``ServerRunner._on_request(self, dctx, method, params) -> dict``."""
 
@@ -43,16 +61,23 @@ def on_request(switch: Switch) -> Wrapper:
             return await wrapped(*args, **kwargs)
         asked = args if len(args) == 3 else switch.guarded("reading a request", partial(_arguments, *args, **kwargs))
         dctx, method, params = asked or (None, "", None)
+        exchange = EXCHANGE.get()
+        # A tool may be another server's client in this very task: that request is not this exchange's.
+        if exchange is not None and (exchange.reached or dctx is None or dctx.request_id != exchange.request_id):
+            exchange = None
+        if exchange is not None:
+            exchange.reached = True
         call = _begin(switch, runner, dctx, method, params) if asked else None
         if call is None:
-            if RUNNING.get() is None:
-                return await wrapped(*args, **kwargs)
-            # An unaudited request made in process from inside an audited one: its span is not the outer call's.
-            outer = RUNNING.set(None)
+            # Its span is not that of an audited request around it, and what its tool does was asked for by a client.
+            outer, served = RUNNING.set(None), UNAUDITED.set(True)
             try:
                 return await wrapped(*args, **kwargs)
             finally:
                 leave(outer)
+                leave_unaudited(served)
+        if exchange is not None:
+            exchange.call = call
         running = Running(call, method, dctx)
         token = RUNNING.set(running)
         tokens = enter_call(call)
@@ -148,7 +173,18 @@ def _is_phantom(dctx: Any, method: str) -> bool:
 
 
 def _invocation(connection: Any, dctx: Any, method: str, params: Any) -> Invocation:
-    received, started = time.time_ns(), time.monotonic_ns()
+    made = loose_invocation(dctx, method, params, (time.time_ns(), time.monotonic_ns()))
+    client = connection.client_params
+    client = client.client_info if client is not None else None
+    made.session_id = connection.session_id
+    made.protocol_version = connection.protocol_version
+    if client is not None:
+        made.client_name, made.client_version = client.name, client.version
+    return made
+
+
+def loose_invocation(dctx: Any, method: str, params: Any, came: tuple[int, int]) -> Invocation:
+    """A request without what its connection knows. ``came``: when, in nanoseconds of wall and monotonic clock."""
     meta: Any = None
     plain: Mapping[str, Any] = {}
     if is_mapping(params):
@@ -165,20 +201,14 @@ def _invocation(connection: Any, dctx: Any, method: str, params: Any) -> Invocat
         bound = scope.get(SCOPE_BOUND)
     elif on_pipe():
         transport = "pipe"
-    client = connection.client_params
-    client = client.client_info if client is not None else None
     return Invocation(
         method=method,
         params=plain,
         meta=meta,
         request_id=dctx.request_id,
-        received=received,
-        started=started,
+        received=came[0],
+        started=came[1],
         transport=transport,  # type: ignore[arg-type]
-        session_id=connection.session_id,
-        protocol_version=connection.protocol_version,
-        client_name=client.name if client is not None else None,
-        client_version=client.version if client is not None else None,
         scope=scope,
         bound=bound if bound is not None else bound_here(),
         context=ambient_or_remote(meta),

@@ -14,6 +14,8 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Ou
 from .exchange import dispatched
 
 if TYPE_CHECKING:
+    from weakref import ReferenceType
+
     from opentelemetry.trace import TracerProvider
 
     from opentelemetry.instrumentation.mcp_audit.auditor import AuditorSource
@@ -37,7 +39,7 @@ class Switch:
     call and pass everything through when it is off.
     """
 
-    __slots__ = ("_problem", "_told", "auditor", "on", "own_span", "tracer_provider")
+    __slots__ = ("_problem", "_told", "answers", "auditor", "on", "own_span", "tracer_provider")
 
     def __init__(
         self,
@@ -50,6 +52,8 @@ class Switch:
         self.auditor = auditor
         self._problem = problem
         self._told: set[str] = set()
+        self.answers: dict[int, tuple[ReferenceType[Any], Call]] = {}
+        """Answers on their way to the transport, by the identity of the message; see :mod:`.delivery`."""
         self.own_span = own_span
         self.tracer_provider = tracer_provider
         self.on = True
@@ -134,7 +138,18 @@ async def on_disk(call: Call) -> None:
             await call.on_disk()
 
 
+UNAUDITED: Final[ContextVar[bool]] = ContextVar("mcp_audit.unaudited", default=False)
+"""Whether a client's request that gets no record runs here: what it does in process was asked for over a wire."""
+
 RUNNING: Final[ContextVar[Running | None]] = ContextVar("mcp_audit.running", default=None)
+
+
+def leave_unaudited(token: Token[bool]) -> None:
+    """Put back what was there before; nothing to do where a coroutine is closed in another context."""
+    try:
+        UNAUDITED.reset(token)
+    except ValueError:
+        return
 
 
 def leave(token: Token[Running | None], call: CallTokens | None = None) -> None:

@@ -7,6 +7,7 @@ SDK is there is told by its features, never by its version.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import wrapt
 
-from . import fastmcp, floor, http, mcp_v1, mcp_v2, stdio
+from . import floor
 from .running import Switch, Wrapper
 
 if TYPE_CHECKING:
@@ -56,62 +57,60 @@ DISPATCHER: Final = "mcp.shared.jsonrpc_dispatcher"
 AUTH: Final = "mcp.server.auth.middleware.bearer_auth"
 MANAGER: Final = "mcp.server.streamable_http_manager"
 MODERN: Final = "mcp.server._streamable_http_modern"
+TRANSPORT: Final = "mcp.server.streamable_http"
+SESSION: Final = "mcp.server.session"
 
 # How often, in seconds, an import that had begun before the hooks were put on is asked whether it has ended.
 _POLL: Final = 0.002
 
 
-def _refusals(tap: str) -> Callable[[Switch], Wrapper]:
-    """A wrapper of ``refusals_http``, which is loaded with the SDK's module: processes without HTTP do not wait for it."""
+def _from(module: str, name: str) -> Callable[[Switch], Wrapper]:
+    """A wrapper of one of our modules, which is imported when its hook is put on: most processes need few of them."""
 
     def made(switch: Switch) -> Wrapper:
-        from . import refusals_http
-
-        wrapper: Wrapper = getattr(refusals_http, tap)(switch)
+        wrapper: Wrapper = getattr(importlib.import_module(f".{module}", __package__), name)(switch)
         return wrapper
 
     return made
 
 
-def _transport(switch: Switch) -> Wrapper:
-    return _both(_refusals("transport")(switch), http.asgi_entry(switch))
-
-
-def _sse_post(switch: Switch) -> Wrapper:
-    return _both(_refusals("sse_post")(switch), http.asgi_entry(switch))
-
-
-def _both(outer: Wrapper, inner: Wrapper) -> Wrapper:
+def _both(outer: Callable[[Switch], Wrapper], inner: Callable[[Switch], Wrapper]) -> Callable[[Switch], Wrapper]:
     """Two wrappers of one thing: it is put on and taken off as one."""
 
-    def both(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return outer(lambda *args_, **kwargs_: inner(wrapped, instance, args_, kwargs_), instance, args, kwargs)
+    def made(switch: Switch) -> Wrapper:
+        outside, inside = outer(switch), inner(switch)
 
-    return both
+        def both(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return outside(lambda *args_, **kwargs_: inside(wrapped, instance, args_, kwargs_), instance, args, kwargs)
 
+        return both
 
-def _send_request(switch: Switch) -> Wrapper:
-    """The client's hooks, imported where they are put on: most processes never want them."""
-    from . import client
-
-    return client.send_request(switch)
+    return made
 
 
-def _inject_trace_context(switch: Switch) -> Wrapper:
-    from . import client
-
-    return client.inject_trace_context(switch)
+def _refusals(tap: str) -> Callable[[Switch], Wrapper]:
+    return _from("refusals_http", tap)
 
 
 ROWS: Final[tuple[Row, ...]] = (
-    Row(RUNNER, "ServerRunner._on_request", mcp_v2.on_request, "mcp 2.x", needed=True),
-    Row(LOWLEVEL, "Server._handle_request", mcp_v1.handle_request, "mcp 1.x", needed=True),
-    Row("mcp.server._otel", "OpenTelemetryMiddleware.__call__", mcp_v2.server_span, "mcp 2.x"),
-    Row("mcp.server.mcpserver.server", "MCPServer.call_tool", fastmcp.call_tool, "mcp 2.x"),
-    Row(LOWLEVEL, "Server._make_error_result", mcp_v1.make_error_result, "mcp 1.x"),
-    Row("mcp.server.stdio", "stdio_server", stdio.stdio_server, "mcp", copied=True),
-    Row("mcp.server.streamable_http", "StreamableHTTPServerTransport.handle_request", _transport, "mcp"),
-    Row("mcp.server.sse", "SseServerTransport.handle_post_message", _sse_post, "mcp"),
+    Row(RUNNER, "ServerRunner._on_request", _from("mcp_v2", "on_request"), "mcp 2.x", needed=True),
+    Row(LOWLEVEL, "Server._handle_request", _from("mcp_v1", "handle_request"), "mcp 1.x", needed=True),
+    Row("mcp.server._otel", "OpenTelemetryMiddleware.__call__", _from("mcp_v2", "server_span"), "mcp 2.x"),
+    Row("mcp.server.mcpserver.server", "MCPServer.call_tool", _from("fastmcp", "call_tool"), "mcp 2.x"),
+    Row(LOWLEVEL, "Server._make_error_result", _from("mcp_v1", "make_error_result"), "mcp 1.x"),
+    Row("mcp.server.stdio", "stdio_server", _from("stdio", "stdio_server"), "mcp", copied=True),
+    Row(
+        TRANSPORT,
+        "StreamableHTTPServerTransport.handle_request",
+        _both(_refusals("transport"), _from("http", "asgi_entry")),
+        "mcp",
+    ),
+    Row(
+        "mcp.server.sse",
+        "SseServerTransport.handle_post_message",
+        _both(_refusals("sse_post"), _from("http", "asgi_entry")),
+        "mcp",
+    ),
     Row("mcp.server.sse", "SseServerTransport.connect_sse", _refusals("sse_connect"), "mcp"),
     Row(AUTH, "RequireAuthMiddleware.__call__", _refusals("auth"), "mcp"),
     Row(MANAGER, "StreamableHTTPASGIApp.__call__", _refusals("transport"), "mcp 2.x"),
@@ -119,13 +118,27 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(MANAGER, "StreamableHTTPSessionManager._handle_stateful_request", _refusals("stateful"), "mcp"),
     Row("mcp.server.transport_security", "RequestBodyLimitMiddleware.__call__", _refusals("body_limit"), "mcp"),
     Row(MODERN, "handle_modern_request", _refusals("modern"), "mcp 2.x", copied=True),
-    Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", mcp_v2.server_span, "fastmcp"),
-    Row("fastmcp.server.server", "FastMCP.call_tool", fastmcp.call_tool, "fastmcp"),
-    Row("fastmcp.server.server", "server_span", fastmcp.server_span, "fastmcp"),
+    Row(SESSION, "ServerSession._receive_loop", _from("wire_v1", "receive_loop"), "mcp 1.x"),
+    Row(DISPATCHER, "JSONRPCDispatcher._handle_request", _from("wire_v2", "handle_request"), "mcp 2.x"),
+    Row(DISPATCHER, "JSONRPCDispatcher._write", _from("wire_v2", "write"), "mcp 2.x"),
+    Row(SESSION, "ServerSession.send_request", _from("asked", "send_request"), "mcp"),
+    Row(TRANSPORT, "StreamableHTTPServerTransport._create_event_data", _from("delivery", "as_text"), "mcp"),
+    Row(TRANSPORT, "StreamableHTTPServerTransport._create_json_response", _from("delivery", "as_text"), "mcp"),
+    Row("mcp.server.fastmcp.server", "FastMCP.call_tool", _from("fastmcp", "call_tool"), "mcp 1.x"),
+    Row("fastmcp.server.low_level", "FastMCPServerMiddleware.__call__", _from("mcp_v2", "server_span"), "fastmcp"),
+    Row("fastmcp.server.server", "FastMCP.call_tool", _from("fastmcp", "call_tool"), "fastmcp"),
+    Row("fastmcp.server.server", "server_span", _from("fastmcp", "server_span"), "fastmcp"),
     Row("fastmcp.server.auth.middleware", "RequireAuthMiddleware.__call__", _refusals("auth"), "fastmcp"),
     Row("fastmcp.server.http", "HostOriginGuardMiddleware.__call__", _refusals("guard"), "fastmcp"),
-    Row("mcp.client.session", "ClientSession.send_request", _send_request, "mcp", needed=True, client=True),
-    Row(DISPATCHER, "inject_trace_context", _inject_trace_context, "mcp 2.x", client=True),
+    Row(
+        "mcp.client.session",
+        "ClientSession.send_request",
+        _from("client", "send_request"),
+        "mcp",
+        needed=True,
+        client=True,
+    ),
+    Row(DISPATCHER, "inject_trace_context", _from("client", "inject_trace_context"), "mcp 2.x", client=True),
 )
 
 

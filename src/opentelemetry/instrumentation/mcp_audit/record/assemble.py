@@ -41,6 +41,10 @@ class Facts:
     source_type: str | None = None
     bound: Mapping[str, Any] | None = None
     annotations: Mapping[str, Any] | None = None
+    call_id: str | None = None
+    """Of the call that this request belongs to; None: it is a call of its own, whose id is that of its record."""
+    related: Mapping[str, a.AttributeValue] | None = None
+    """What tells to which other requests this one belongs, ready to be attributes (keyed hashes of ids)."""
 
 
 def assemble(
@@ -137,6 +141,10 @@ def _all(
     if answered is not None:
         values[a.RESPONSE_BYTES] = utf8_length(answered)
     _declared(wire, facts.bound or {}, facts.annotations or {}, keyed)
+    if call.initiator is not None:
+        values[a.INITIATOR] = call.initiator
+    if facts.related:
+        values.update(facts.related)
     return values
 
 
@@ -145,6 +153,7 @@ def _recurrence_key(call: Invocation, outcome: Outcome, facts: Facts, content: C
     request_id = call.request_id
     if (
         facts.annotations
+        or facts.related
         or not content.untouched
         or not (facts.request_id == facts.record_id or content.is_clean(facts.request_id))
         or not (request_id is None or _is_counter(request_id) or content.is_clean(request_id))
@@ -170,6 +179,7 @@ def _recurrence_key(call: Invocation, outcome: Outcome, facts: Facts, content: C
         call.client_version,
         call.protocol_version,
         call.transport,
+        call.initiator,
         call.session_id,
         outcome.detail,
         outcome.error_type,
@@ -189,7 +199,7 @@ def _own(
         values[a.CLIENT_PORT] = facts.client_port
     if call.request_id is not None and call.request_id != "":
         values[a.JSONRPC_REQUEST_ID] = str(call.request_id)
-    values[a.CALL_ID] = facts.record_id
+    values[a.CALL_ID] = facts.call_id or facts.record_id
     if body is not None:
         values[a.CONTENT_DIGEST] = content_digest(body)
     values[a.DURATION_US] = facts.duration_ns // 1000

@@ -101,6 +101,10 @@ CLIENT_VERSION: Final = _row("mcp_audit.client.version")
 # --- request -------------------------------------------------------------------------------------------------------
 CALL_ID: Final = _row("mcp_audit.call.id", need="outcomes")
 REQUEST_ID: Final = _row("mcp_audit.request.id", need="outcomes")
+INITIATOR: Final = _row("mcp_audit.initiator")
+STATE_GIVEN: Final = _row("mcp_audit.state.given")
+STATE_ISSUED: Final = _row("mcp_audit.state.issued")
+TASK_ID: Final = _row("mcp_audit.task.id")
 
 # `client` on the records of a client's hook; a record without it is the server's.
 ROLE: Final = _row("mcp_audit.role")
@@ -179,6 +183,7 @@ EVENT_CLIENT_TOOL_CALL: Final = "mcp_audit.client_tool_call"
 EVENT_CLIENT_RESOURCE_READ: Final = "mcp_audit.client_resource_read"
 EVENT_CLIENT_PROMPT_GET: Final = "mcp_audit.client_prompt_get"
 EVENT_CLIENT_REQUEST: Final = "mcp_audit.client_request"
+EVENT_UNDELIVERED: Final = "mcp_audit.undelivered"
 EVENT_GAP: Final = "mcp_audit.gap"
 EVENT_LIFECYCLE: Final = "mcp_audit.lifecycle"
 
@@ -223,7 +228,7 @@ METHODS: Final[dict[str, Method]] = {
             "completion/complete",
             "tasks/list",
             "tasks/get",
-            "tasks/result",
+            "roots/list",
         )
     },
     **{
@@ -233,9 +238,14 @@ METHODS: Final[dict[str, Method]] = {
             "resources/subscribe",
             "resources/unsubscribe",
             "subscriptions/listen",
-            "tasks/cancel",
         )
     },
+    # What becomes of a call that was made a task: as much of it as of any request that is no housekeeping.
+    "tasks/result": Method(EVENT_REQUEST, "READ", "method", "metadata"),
+    "tasks/cancel": Method(EVENT_REQUEST, "UPDATE", "method", "metadata"),
+    # What the server asks the client's user, or the client's model: kept, without what was said.
+    "elicitation/create": Method(EVENT_REQUEST, "EXECUTE", "method", "metadata"),
+    "sampling/createMessage": Method(EVENT_REQUEST, "EXECUTE", "method", "metadata"),
 }
 # A method that is in no table is somebody trying something: kept, without content, whatever became of it.
 OTHER_METHOD: Final = Method(EVENT_REQUEST, "EXECUTE", "method", "metadata")

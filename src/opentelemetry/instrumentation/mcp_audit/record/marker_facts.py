@@ -29,6 +29,7 @@ class OpenFacts:
     level: a.Level
     rule: str
     policy_hash: str
+    call_id: str | None = None
 
 
 def open_call_attributes(
@@ -47,7 +48,8 @@ def open_call_attributes(
     recurring = None if recurrences is None else recurrences.get(key)
     if recurring is not None:
         values = recurring.values.copy()
-        values[a.AUDIT_RECORD_ID] = values[a.CALL_ID] = values[a.REQUEST_ID] = facts.record_id
+        values[a.AUDIT_RECORD_ID] = values[a.REQUEST_ID] = facts.record_id
+        values[a.CALL_ID] = facts.call_id or facts.record_id
         values[a.DURATION_US] = 0
         return values
     method = a.METHODS.get(call.method, a.OTHER_METHOD)
@@ -74,6 +76,8 @@ def _all(
     put_target(wire, call, method)
     put_identity(wire, facts.actor)
     wire.fact(a.TENANT_ID, facts.actor.tenant_id)
+    if call.initiator is not None:
+        values[a.INITIATOR] = call.initiator
     if call.session_id:
         values[a.MCP_SESSION_ID] = keyed(call.session_id)
     return values
@@ -95,4 +99,5 @@ def _key(call: Invocation, facts: OpenFacts) -> Key | None:
         facts.rule,
         facts.policy_hash,
         call.session_id,
+        call.initiator,
     )

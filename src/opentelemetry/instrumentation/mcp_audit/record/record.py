@@ -60,6 +60,9 @@ class Invocation:
     ``started`` nanoseconds of the monotonic clock. ``bound`` is what the application bound for this request
     (``mcp_audit.bind``). ``context`` is the OpenTelemetry context of the request, for stacks that make no span.
     ``role``: whose view this is, the server's or that of a client which made the request.
+    ``initiator`` says who asked: None for the client, ``server`` for what the server asks its client (elicitation,
+    sampling; then ``params["arguments"]`` is all that was asked), ``process`` for a tool called by code of the server's
+    own process, on no wire. ``call_id`` is that of the call this request was made for, None for one of its own.
     """
 
     method: str
@@ -77,6 +80,8 @@ class Invocation:
     bound: Mapping[str, Any] = field(default_factory=dict)
     context: Context | None = None
     role: Role = "server"
+    initiator: Literal["server", "process"] | None = None
+    call_id: str | None = None
 
 
 @dataclass(slots=True)

@@ -15,21 +15,29 @@ class CallFacts(Protocol):
 
     record_id: str
     request_id: str
+    call_id: str | None
     level: a.Level
     rule: str
     policy_hash: str
 
 
 def of_call(facts: CallFacts, method: a.Method, detail: a.Detail, duration_us: int) -> dict[str, a.AttributeValue]:
-    """What every record of a call says that nobody outside chose."""
+    """What every outcome record of a call says that nobody outside chose."""
+    return {
+        **of_request(facts, method, a.DETAILS[detail].outcome),
+        a.OUTCOME_DETAIL: detail,
+        a.DURATION_US: duration_us,
+    }
+
+
+def of_request(facts: CallFacts, method: a.Method, outcome: a.AuditOutcome) -> dict[str, a.AttributeValue]:
+    """What every record about a request says that nobody outside chose."""
     return {
         a.AUDIT_RECORD_ID: facts.record_id,
         a.AUDIT_ACTION: method.action,
-        a.AUDIT_OUTCOME: a.DETAILS[detail].outcome,
+        a.AUDIT_OUTCOME: outcome,
         a.AUDIT_SCHEMA_VERSION: a.SCHEMA_VERSION,
-        a.OUTCOME_DETAIL: detail,
-        a.DURATION_US: duration_us,
-        a.CALL_ID: facts.record_id,
+        a.CALL_ID: facts.call_id or facts.record_id,
         a.REQUEST_ID: facts.request_id,
         a.LEVEL: facts.level,
         a.POLICY_RULE: facts.rule,

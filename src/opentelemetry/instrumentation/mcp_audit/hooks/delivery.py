@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers between the session that gave them away and the transport that makes text of them.
+
+A stream takes an answer long before it is text; that it cannot be text (a lone surrogate) or not be written (stdout is
+closed) shows only in the transport, where nothing tells which call it was. The message object itself does: it is the
+same one all the way, and is remembered here, by weak reference, for as long as it lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
+
+from .running import Switch, Wrapper
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.mcp_audit.call import Call
+
+# The models of answers, by name in both SDK generations; all else that is written is a notification or a question.
+ANSWERS: Final = frozenset({"JSONRPCResponse", "JSONRPCError"})
+# The function in which both SDK generations write to stdout; the other one there reads.
+_WRITER: Final = "stdout_writer"
+
+
+def remember(switch: Switch, message: Any, call: Call) -> None:
+    """Note that ``message`` is the answer of ``call``. Forgotten when the SDK drops the message."""
+    key, answers = id(message), switch.answers
+    answers[key] = (ref(message, partial(_forget, answers, key)), call)
+
+
+def _forget(answers: dict[int, Any], key: int, _: Any) -> None:
+    answers.pop(key, None)
+
+
+def failed(switch: Switch, message: Any, error: BaseException) -> None:
+    """The transport could not deliver ``message``: said of its call, if it is an audited call's answer."""
+    found = switch.answers.get(id(message))
+    if found is not None and found[0]() is message:
+        found[1].undelivered(error)
+
+
+def as_text(switch: Switch) -> Wrapper:
+    """Wrapper of ``StreamableHTTPServerTransport._create_event_data(self, event_message)`` and
+    ``._create_json_response(self, message, …)``, which make text of an answer."""
+
+    def seen(wrapped: Callable[..., Any], transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return wrapped(*args, **kwargs)
+        except Exception as error:
+            given = args[0] if args else None
+            if switch.on:
+                switch.guarded(
+                    "recording an undelivered answer", failed, switch, getattr(given, "message", given), error
+                )
+            raise
+
+    return seen
+
+
+class PipeEnd:
+    """The write stream of a stdio server: remembers which message it handed over last."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.last: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aenter__(self) -> Any:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *exit_: Any) -> Any:
+        return await self._stream.__aexit__(*exit_)
+
+    async def send(self, item: Any) -> Any:
+        sent = await self._stream.send(item)
+        # Handed over, and nothing else before it is written: the stream has no buffer.
+        self.last = getattr(item, "message", None)
+        return sent
+
+    def broke(self, switch: Switch, error: BaseException) -> None:
+        """The transport ended with ``error``: where its writer raised it, the last answer was not written."""
+        for each in _leaves(error):
+            if isinstance(each, Exception) and _raised_by_writer(each):
+                failed(switch, self.last, each)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group of groups; the tree is the SDK's and the task group's, not a client's."""
+    inner = getattr(error, "exceptions", None)
+    if not isinstance(inner, tuple):
+        yield error
+        return
+    for each in inner:
+        yield from _leaves(each)
+
+
+def _raised_by_writer(error: BaseException) -> bool:
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == _WRITER:
+            return True
+        trace = trace.tb_next
+    return False

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever happens to a request beside its handler: refused before it, cut off in it, or its answer lost after it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import asking
+import pytest
+import stack
+import wire
+from test_matrix import Trail, check, connected, journal_records
+
+from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
+
+pytestmark = pytest.mark.timeout(120)
+
+STREAMS = ["memory", "stdio", "http-stateful", "http-stateless", "http-sse"]
+
+
+@pytest.fixture(params=STREAMS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+async def test_malformed_params_and_an_unknown_method(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path) as (caller, trail):
+        await wire.send_raw(caller, "tools/call", {"arguments": {}})
+        (malformed,) = await trail.wait_for(1)
+        await wire.send_raw(caller, "no/such", {"x": 1})
+        records = await trail.wait_for(2)
+        # The session goes on, and what it serves is audited as ever.
+        await caller.tool("add", {"a": 1, "b": 2})
+        *_, served = await trail.wait_for(3)
+    check(
+        malformed,
+        {
+            "mcp.method.name": "tools/call",
+            "gen_ai.tool.name": None,
+            "audit.outcome": "failure",
+            "mcp_audit.outcome.detail": "invalid_params",
+            "error.type": "-32602",
+            "rpc.response.status_code": "-32602",
+            "mcp_audit.level": "request",
+            "mcp_audit.policy.rule": "calls",
+            "network.transport": {"memory": None, "stdio": "pipe"}.get(transport, "tcp"),
+        },
+    )
+    if transport.startswith("http"):
+        check(malformed, {"audit.actor.id": "alice", "mcp_audit.actor.provenance": "verified"})
+    check(
+        records[1],
+        {
+            "mcp.method.name": "no/such",
+            "audit.target.id": "no/such",
+            "mcp_audit.outcome.detail": "unknown_method",
+            "error.type": "-32601",
+            # What 1.x puts on the wire for it.
+            "rpc.response.status_code": "-32601" if stack.V2 else "-32602",
+            "mcp_audit.level": "metadata",
+            "mcp_audit.policy.rule": "other",
+        },
+    )
+    check(served, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok"})
+    assert len({record["audit.record.id"] for record in (*records, served)}) == 3
+
+
+async def test_a_request_before_initialize(tmp_path: Path) -> None:
+    async with wire.stdio_process(tmp_path) as server:
+        await server.send(wire.call(1, "add", {"a": 1, "b": 2}))
+        assert (await server.answer(1))["error"]["code"] == -32602
+        (early,) = await Trail(lambda: journal_records(tmp_path)).wait_for(1)
+        await server.initialize()
+        await server.send(wire.call(2, "add", {"a": 1, "b": 2}))
+        assert "result" in await server.answer(2)
+        _, served = await Trail(lambda: journal_records(tmp_path)).wait_for(2)
+    check(early, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "invalid_params", "error.type": "-32602"})
+    check(
+        early, {"network.transport": "pipe", "jsonrpc.request.id": "1", "mcp_audit.call.id": early["audit.record.id"]}
+    )
+    check(served, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok", "mcp_audit.client.name": "raw"})
+
+
+async def test_initialize_is_recorded_where_a_rule_asks_for_it() -> None:
+    with capture_audit() as audit:
+        async with stack.in_memory(stack.server()) as caller:
+            await caller.tool("rows")
+        assert [record.attributes["mcp.method.name"] for record in audit.outcomes()] == ["tools/call"]
+    with wire.capture_every_method() as audit:
+        async with stack.in_memory(stack.server()) as caller:
+            await caller.tool("rows")
+        records = [record.attributes for record in audit.outcomes()]
+    told = [(record["mcp.method.name"], record["mcp_audit.outcome.detail"]) for record in records]
+    assert told[0] == ("initialize", "ok")
+    # Clients list the tools after a first call, to know its schema.
+    assert told.count(("initialize", "ok")) == 1 and told.count(("tools/call", "ok")) == 1
+    check(records[0], {"audit.action": "READ", "audit.outcome": "success", "mcp_audit.level": "metadata"})
+
+
+@pytest.mark.skipif(not stack.V2, reason="mcp 1.x has one protocol era")
+async def test_requests_of_the_other_era(tmp_path: Path) -> None:
+    prefix = "io.modelcontextprotocol/"
+    envelope = {prefix + "protocolVersion": stack.MODERN, prefix + "clientCapabilities": {}}
+    enveloped = wire.call(2, "add", {"a": 1, "b": 2})
+    enveloped["params"]["_meta"] = envelope
+    async with wire.stdio_process(tmp_path / "legacy") as server:
+        await server.initialize()
+        await server.send(enveloped)
+        assert (await server.answer(2))["error"]["code"] == -32600
+    (refused,) = await Trail(lambda: journal_records(tmp_path / "legacy")).wait_for(1)
+    check(
+        refused,
+        {
+            "mcp.method.name": "tools/call",
+            "gen_ai.tool.name": "add",
+            "mcp_audit.outcome.detail": "protocol_error",
+            "error.type": "-32600",
+            "rpc.response.status_code": "-32600",
+            "jsonrpc.request.id": "2",
+            "network.transport": "pipe",
+        },
+    )
+    async with wire.stdio_process(tmp_path / "modern") as server:
+        await server.send(enveloped)
+        await server.answer(2)
+        await server.send(wire.call(3, "add", {"a": 1, "b": 2}))
+        assert "error" in await server.answer(3)
+        await server.send(wire.INITIALIZE)
+        assert "error" in await server.answer("init")
+    served, missing = await Trail(lambda: journal_records(tmp_path / "modern")).wait_for(2)
+    check(served, {"jsonrpc.request.id": "2", "mcp_audit.outcome.detail": "ok"})
+    # `initialize` is housekeeping, in whichever era: no rule asks for it.
+    check(missing, {"jsonrpc.request.id": "3", "mcp_audit.outcome.detail": "invalid_params", "error.type": "-32602"})
+
+
+async def test_the_end_of_input_with_calls_in_flight(tmp_path: Path) -> None:
+    async with wire.stdio_process(tmp_path) as server:
+        await server.initialize()
+        await server.send(wire.call(1, "wait"), wire.call(2, "add", {"a": 1, "b": 1}))
+        await server.answer(2)
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        if stack.FASTMCP and not stack.V2:
+            # fastmcp 2 and 3 let handlers finish, which takes this one half a minute.
+            server.process.kill()
+            await server.process.wait()
+            return
+        await asyncio.wait_for(server.process.wait(), 20)
+    records = {record["gen_ai.tool.name"]: record for record in journal_records(tmp_path)}
+    assert set(records) == {"wait", "add"}
+    check(
+        records["wait"],
+        {"mcp_audit.outcome.detail": "client_gone", "audit.outcome": "unknown", "error.type": None},
+    )
+
+
+async def test_a_client_that_stops_waiting(transport: str, tmp_path: Path) -> None:
+    """1.x clients tell nobody: the call goes on until the connection ends; 2.x clients cancel what they gave up."""
+    if transport != "memory":
+        pytest.skip("the same notification, or none, as over memory")
+    with capture_audit() as audit:
+        async with stack.in_memory(stack.server()) as caller:
+            if stack.V2:
+                gave_up = caller.session.call_tool("wait", {}, read_timeout_seconds=0.05)
+            else:
+                from datetime import timedelta
+
+                gave_up = caller.session.call_tool("wait", {}, read_timeout_seconds=timedelta(seconds=0.05))
+            (error,) = await asyncio.gather(gave_up, return_exceptions=True)
+            assert isinstance(error, Exception)
+            await caller.tool("add", {"a": 1, "b": 1})
+            trail = Trail(lambda: [dict(record.attributes) for record in audit.outcomes()])
+            records = await trail.wait_for(2 if stack.V2 else 1)
+    waited = [record for record in records if record["gen_ai.tool.name"] == "wait"]
+    assert [record["mcp_audit.outcome.detail"] for record in waited] == (["cancelled"] if stack.V2 else [])
+    ended = [record.attributes for record in audit.tool_calls("wait")]
+    assert len(ended) == 1
+    assert ended[0]["mcp_audit.outcome.detail"] == ("cancelled" if stack.V2 else "client_gone")
+
+
+SURROGATE = '''
+import stack
+
+made = stack.server()
+
+@made.tool(**({} if stack.FASTMCP else {"structured_output": False}))
+def unsayable() -> str:
+    """Text that is no UTF-8."""
+    return "\\ud800"
+
+made.run(transport="stdio", **({"show_banner": False} if stack.FASTMCP else {}))
+'''
+
+
+def all_records(directory: Path) -> list[dict[str, Any]]:
+    """Event name and attributes of every record with a call id, in the order of the journal."""
+    found = []
+    for path in sorted(directory.rglob("*.jsonl")):
+        for line in path.read_bytes().splitlines():
+            record = json.loads(line)["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+            attributes = {item["key"]: next(iter(item["value"].values())) for item in record["attributes"]}
+            if "mcp_audit.call.id" in attributes:
+                found.append({"event": record["eventName"], **attributes})
+    return found
+
+
+async def test_an_answer_that_is_no_text_is_undelivered(tmp_path: Path) -> None:
+    script = tmp_path / "surrogate.py"
+    script.write_text(SURROGATE)
+    async with wire.stdio_process(tmp_path / "audit", script) as server:
+        await server.initialize()
+        await server.send(wire.call(1, "add", {"a": 1, "b": 1}))
+        await server.answer(1)
+        await server.send(wire.call(2, "unsayable"))
+        await Trail(lambda: journal_records(tmp_path / "audit")).wait_for(2)
+        # The SDK's writer is broken now, and says so once its reader has come to an end too.
+        assert server.process.stdin is not None and server.process.stdout is not None
+        server.process.stdin.close()
+        assert await asyncio.wait_for(server.process.stdout.read(), 20) == b""
+        await asyncio.wait_for(server.process.wait(), 20)
+    served, outcome, lost = all_records(tmp_path / "audit")
+    check(served, {"event": "mcp_audit.tool_call", "gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok"})
+    check(outcome, {"event": "mcp_audit.tool_call", "gen_ai.tool.name": "unsayable", "mcp_audit.outcome.detail": "ok"})
+    check(
+        lost,
+        {
+            "event": "mcp_audit.undelivered",
+            "gen_ai.tool.name": "unsayable",
+            "mcp.method.name": "tools/call",
+            "mcp_audit.call.id": outcome["mcp_audit.call.id"],
+            "jsonrpc.request.id": "2",
+            "audit.outcome": "failure",
+            "error.type": "PydanticSerializationError",
+            "network.transport": "pipe",
+            "mcp_audit.outcome.detail": None,
+        },
+    )
+    assert lost["audit.record.id"] != outcome["audit.record.id"]
+
+
+async def test_what_the_server_asks(tmp_path: Path) -> None:
+    made = asking.asking_server()
+    for level in ("request", "request_response"):
+        with capture_audit(level=level) as audit:
+            async with asking.answering(made) as caller:
+                await caller.call_tool("ask_user", {})
+            asked, call = audit.outcomes()
+        check(
+            asked.attributes,
+            {
+                "mcp.method.name": "elicitation/create",
+                "audit.action": "EXECUTE",
+                "audit.target.id": "elicitation/create",
+                "mcp_audit.initiator": "server",
+                "audit.outcome": "success",
+                "mcp_audit.outcome.detail": "ok",
+                "mcp_audit.level": "metadata",
+                "mcp_audit.call.id": call.attributes["audit.record.id"],
+            },
+        )
+        assert asked.body is None
+        check(call.attributes, {"gen_ai.tool.name": "ask_user", "mcp_audit.initiator": None})
+        assert asked.event == "mcp_audit.request"
+    with wire.capture_every_method("request_response") as audit:
+        async with asking.answering(made) as caller:
+            await caller.call_tool("ask_user", {})
+        (asked,) = [each for each in audit.outcomes() if each.attributes["mcp.method.name"] == "elicitation/create"]
+    assert asked.arguments["message"] == "How old?"
+    assert asked.result == {"action": "accept", "content": {"age": 7}}
+
+
+async def test_what_the_server_asks_the_model() -> None:
+    with capture_audit() as audit:
+        async with asking.answering(asking.asking_server()) as caller:
+            await caller.call_tool("ask_model", {})
+        asked, call = [record.attributes for record in audit.outcomes()]
+    check(asked, {"mcp.method.name": "sampling/createMessage", "mcp_audit.initiator": "server"})
+    check(asked, {"mcp_audit.outcome.detail": "ok", "mcp_audit.call.id": call["mcp_audit.call.id"]})
+    assert asked["audit.record.id"] != call["audit.record.id"]
+
+
+@pytest.mark.skipif(stack.NAME != "mcp 2.x", reason="rounds are asked for by MCPServer on mcp 2.x")
+async def test_rounds_are_one_logical_call() -> None:
+    with capture_audit() as audit:
+        async with asking.answering(asking.asking_server(), modern=True) as caller:
+            await caller.call_tool("ask_in_rounds", {})
+        first, second = [record.attributes for record in audit.outcomes()]
+    check(first, {"mcp_audit.outcome.detail": "input_required", "audit.outcome": "unknown"})
+    check(second, {"mcp_audit.outcome.detail": "ok", "audit.outcome": "success"})
+    assert first["mcp_audit.call.id"] == second["mcp_audit.call.id"] == first["audit.record.id"]
+    assert first["mcp_audit.state.issued"] == second["mcp_audit.state.given"]
+    assert str(first["mcp_audit.state.issued"]).startswith("hmac-sha256:")
+    assert second["audit.record.id"] != first["audit.record.id"]
