@@ -139,8 +139,7 @@ async def test_authentication() -> None:
     ]
     # Whose token lacks a scope is known: it was verified.
     carol = denials(audit.records)[3].attributes
-    # The SDK's tokens have a subject since they have owners of sessions; before, her client is all that is known.
-    assert carol["audit.actor.id"] == ("carol" if stack.owns_sessions() else "app")
+    assert carol["audit.actor.id"] == "carol"
     assert carol["mcp_audit.actor.provenance"] == "verified"
     assert carol["mcp_audit.actor.client_id"] == "app"
     assert carol["mcp_audit.actor.scopes"] == ["nothing"]
