@@ -9,15 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from delivering import Told, ids, ship, write
 from endpoint import record_ids
 from journals import journal, record
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 
 from opentelemetry.instrumentation.mcp_audit.delivery.planning import Bounds
 from opentelemetry.instrumentation.mcp_audit.delivery.quarantine import quarantined
+
+grpc = pytest.importorskip("grpc")  # of the extra `otel`
+
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc  # noqa: E402
 
 Script = Callable[[list[str], Any], "int | None"]
 

@@ -8,16 +8,19 @@ import json
 from typing import Any
 
 import pytest
-from google.protobuf.json_format import MessageToJson
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from opentelemetry.instrumentation.mcp_audit.delivery.otlp import Run, head_of
+from opentelemetry.instrumentation.mcp_audit.delivery.protobuf import NOT_OTLP, encode, rejections
+
+pytest.importorskip("opentelemetry.proto")  # of the extra `otel`
+
+from google.protobuf.json_format import MessageToJson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
-
-from opentelemetry.instrumentation.mcp_audit.delivery.otlp import Run, head_of
-from opentelemetry.instrumentation.mcp_audit.delivery.protobuf import NOT_OTLP, encode, rejections
 
 TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=300)
 U64 = st.integers(0, 2**64 - 1)

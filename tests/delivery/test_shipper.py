@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import threading
 import time
@@ -22,7 +23,9 @@ from opentelemetry.instrumentation.mcp_audit.delivery.transport import Transport
 from opentelemetry.instrumentation.mcp_audit.journal.acknowledged import acknowledged_by_delivery, acknowledged_until
 from opentelemetry.instrumentation.mcp_audit.journal.delivered import read_delivered
 
-PROTOCOLS = ("http/json", "http/protobuf")
+# The endpoint reads protobuf with the official classes, which come with the extra `otel`.
+_OFFICIAL = importlib.util.find_spec("opentelemetry.proto") is not None
+PROTOCOLS = ("http/json", *(["http/protobuf"] if _OFFICIAL else []))
 
 
 def times(count: int, reply: Reply) -> Callable[[Request], Reply | None]:
