@@ -200,7 +200,8 @@ def collector(session: nox.Session) -> None:
     """`collector-config/` with the real Collector. The binary is built first, outside of any test's time limit."""
     install(session, "test", *CORE_STACK, extras="cli,fast,otel")
     session.run("collector-config/distribution/build.sh", external=True)
-    pytest(session, "tests/collector")
+    # Protobuf and gRPC by the official classes, which this session has.
+    pytest(session, "tests/collector", "tests/delivery/test_protobuf.py", "tests/delivery/test_grpc.py")
 
 
 @nox.session(python=MAIN)
