@@ -33,6 +33,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "identity": {"identity", "record", "notices"},
     "sinks": {"sinks", "record", "render", "notices"},
     "otel": {"otel", "record", "sinks.protocol"},
+    "delivery": {"delivery", "journal", "integrity", "record", "environment_variables"},
     "context": {"call"},
     "call": {"auditor", "policy.model", "record", "notices"},
     "auditor": {"call", "policy.model", "record", "refusals", "sinks.protocol", "notices"},
@@ -53,6 +54,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "auditor": {"opentelemetry.trace"},
     "call": {"opentelemetry.trace"},
     "status": {"opentelemetry._logs"},
+    "delivery": {"grpc", "orjson"},
     "hooks": {
         "wrapt",
         "opentelemetry.context",

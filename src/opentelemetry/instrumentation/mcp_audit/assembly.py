@@ -7,6 +7,7 @@ import os
 import platform as python_platform
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,9 +18,11 @@ from .auditor import Auditor, Parts
 from .identity.identity import CallerIdentity, IdentityOptions
 from .integrity.canonical import sha256_hex
 from .integrity.keyring import HashKey, KeyringError, ephemeral_key, load_or_create
+from .journal import events
 from .journal.journal import Journal, Options
 from .journal.origin import Origin
 from .journal.platform import os_user
+from .journal.ticket import JournalError
 from .notices import Notices
 from .otel.logs import LogEmitter, silent
 from .policy.model import builtin
@@ -33,6 +36,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
+
+    from .delivery.live import LiveDelivery
 
 SCOPE_NAME: Final = "opentelemetry.instrumentation.mcp_audit"
 _DISTRIBUTION: Final = "opentelemetry-instrumentation-mcp-audit"
@@ -50,13 +55,17 @@ class Extras:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """An Auditor and what its process must look after: the journal to close, the key's id, the versions found."""
+    """An Auditor and what its process must look after: the journal to close, the key's id, the versions found.
+
+    ``shutdown_seconds``: how long delivery may take at the end.
+    """
 
     auditor: Auditor
     journal: Journal
     versions: tuple[str, ...]
     service: str
     kid: str
+    shutdown_seconds: float = 1.5
 
 
 def assemble(
@@ -123,7 +132,30 @@ def assemble(
             refusals_per_minute=settings.refusals_per_minute,
         )
     )
-    return Assembled(auditor, journal, versions, service_name(environ) or "default", key.kid)
+    return Assembled(
+        auditor, journal, versions, service_name(environ) or "default", key.kid, settings.shutdown_ms / 1000
+    )
+
+
+def delivery(journal: Journal, settings: Settings, notices: Notices, environ: Mapping[str, str]) -> LiveDelivery:
+    """The delivery of this journal; opens no connection and starts no thread. Raises ``OptionsError``."""
+    # Only here: a process that does not deliver pays for none of it (TLS alone is 10 ms).
+    from .delivery.connect import connect
+    from .delivery.live import LiveDelivery
+    from .delivery.options import options
+    from .delivery.shipper import Observer
+
+    where = options(settings.otlp_endpoint, settings.otlp_protocol, environ)
+    connect(where).close()
+
+    def refused(count: int, why: str) -> None:
+        now = time.time_ns()
+        try:
+            journal.append(events.gap(count, why, now, now))
+        except JournalError:
+            return  # counted and said by the journal
+
+    return LiveDelivery(journal.directory, where, connect, Observer(notices.say, refused))
 
 
 def settings_hash(settings: Settings) -> str:

@@ -31,6 +31,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .assembly import Assembled, Extras
     from .auditor import Auditor, Audits
+    from .delivery.live import LiveDelivery
     from .journal.events import Turn
     from .journal.journal import Journal
     from .record.refusal import Refusal
@@ -59,6 +60,7 @@ class Instrumentation:
         self._status: StatusFile | None = None
         self._disabled_by: str | None = None
         self._retired: list[Journal] = []
+        self._delivery: LiveDelivery | None = None
 
     @property
     def installed(self) -> bool:
@@ -105,6 +107,8 @@ class Instrumentation:
                 )
                 self._hooks.install()
             self._register_guards()
+            if loaded.otlp_endpoint and loaded != before:
+                self._check_delivery(loaded, environ, on_error)
 
     def uninstall(self) -> None:
         """Take every hook off and end the journal's stream well."""
@@ -174,13 +178,45 @@ class Instrumentation:
         if journal.failing and current.fail_closed:
             self._end_process(f"the journal in {journal.directory} cannot be written")
         journal.note("instrumented")
-        self._status = StatusFile(assembled, current, self.notices, self.hook_states)
-        journal.after_tick = self._status.write
+        self._delivery = delivery = self._deliver(journal, current)
+        self._status = status = StatusFile(assembled, current, self.notices, self.hook_states, delivery)
+        journal.after_tick = status.write
+        if delivery is not None:
+            journal.after_tick = _both(delivery.notify, status.write)
+            delivery.notify()
         self._status.write(force=True)
         self.notices.say(
             f"auditing MCP calls to {journal.directory} (level {current.level}, default redaction on, mode journaled); "
             "read them with: otel-mcp-audit tail"
         )
+
+    def _check_delivery(
+        self,
+        current: Settings,
+        environ: Mapping[str, str],
+        on_error: Callable[[settings_module.SettingsError], None] | None,
+    ) -> None:
+        """A mistake in the settings of delivery is told at start, not at the first request."""
+        from .delivery.options import OptionsError, options
+
+        try:
+            options(current.otlp_endpoint, current.otlp_protocol, environ)
+        except OptionsError as error:
+            if on_error is None:
+                raise settings_module.SettingsError(str(error)) from None
+            self.notices.report(f"{error}; NOTHING IS DELIVERED, audit records stay in the journal")
+
+    def _deliver(self, journal: Journal, current: Settings) -> LiveDelivery | None:
+        if not current.otlp_endpoint:
+            return None
+        from .assembly import delivery
+        from .delivery.options import OptionsError
+
+        try:
+            return delivery(journal, current, self.notices, os.environ)
+        except OptionsError as error:
+            self.notices.report(f"{error}; NOTHING IS DELIVERED, audit records stay in the journal")
+            return None
 
     def _problem(self, sentence: str) -> None:
         """Something is not audited: loud; under ``run`` an SDK that cannot be hooked is the end of the process."""
@@ -240,6 +276,10 @@ class Instrumentation:
         journal.after_tick = _nothing
         # A call that was in flight ends in the journal it began with, which opens a segment for it: closed at exit.
         self._retired = [old for old in (*self._retired, journal) if old is journal or old.path is not None]
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            # After the journal's last words, so that they are delivered too.
+            delivery.stop(assembled.shutdown_seconds)
         status, self._status = self._status, None
         if status is not None:
             status.end()
@@ -259,6 +299,8 @@ class Instrumentation:
         self.notices.after_fork_in_child()
         if self._assembled is not None:
             self._assembled.journal.after_fork_in_child()
+        if self._delivery is not None:
+            self._delivery.after_fork_in_child()
         for journal in self._retired:
             journal.after_fork_in_child()
 
@@ -324,6 +366,14 @@ _LOADER_OPTIONS: Final = ("skip_dep_check", "raise_exception_on_conflict")
 def _other_hooks(before: Settings, after: Settings, extras: Mapping[str, Any]) -> bool:
     """Whether the hooks must be put on anew to do what the settings say now."""
     return (before.own_span, before.client) != (after.own_span, after.client) or _TRACER in extras
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        first()
+        second()
+
+    return run
 
 
 def _nothing() -> None:
