@@ -277,7 +277,7 @@ def _kvlist(out: bytearray, value: Any) -> None:
 
 
 def _binary(out: bytearray, value: Any) -> None:
-    _put(out, b"\x3a", base64.b64decode(value))
+    _put(out, b"\x3a", base64.b64decode(value, validate=True))
 
 
 _KINDS: Final[dict[str, Callable[[bytearray, Any], None]]] = {
