@@ -32,7 +32,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "policy": {"policy", "record"},
     "identity": {"identity", "record", "notices"},
     "sinks": {"sinks", "record", "render", "notices"},
-    "otel": {"otel", "record", "sinks.protocol"},
+    "otel": {"otel", "record", "sinks.protocol", "totals"},
     "delivery": {"delivery", "journal", "integrity", "record", "environment_variables"},
     "context": {"call"},
     "call": {"auditor", "policy.model", "record", "notices"},
@@ -42,6 +42,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "settings": {"environment_variables", "record"},
     "status": {"hooks", "notices", "assembly", "settings"},
     "notices": set(),
+    "totals": set(),
     "environment_variables": set(),
     "package": set(),
     "version": set(),
@@ -50,7 +51,7 @@ OUTSIDE = {"assembly", "instrumentor", "middleware", "fastmcp_middleware", "test
 OUTSIDE |= {"__init__", "__main__"}
 # Third parties, beside the standard library, by room.
 THIRD_PARTY: dict[str, set[str]] = {
-    "otel": {"opentelemetry._logs", "opentelemetry.context", "opentelemetry.trace"},
+    "otel": {"opentelemetry._logs", "opentelemetry.context", "opentelemetry.metrics", "opentelemetry.trace"},
     "auditor": {"opentelemetry.trace"},
     "call": {"opentelemetry.trace"},
     "status": {"opentelemetry._logs"},

@@ -11,10 +11,10 @@ from typing import Any
 
 import grpc
 import pytest
+from delivering import Told, ids, ship, write
 from endpoint import record_ids
 from journals import journal, record
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
-from shipping import Told, ids, ship, write
 
 from opentelemetry.instrumentation.mcp_audit.delivery.planning import Bounds
 from opentelemetry.instrumentation.mcp_audit.delivery.quarantine import quarantined

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from delivering import Told, ids, ship, write
 from endpoint import Reply, Request, endpoint
-from shipping import Told, ids, ship, write
 
 from opentelemetry.instrumentation.mcp_audit.delivery.connect import connect
 from opentelemetry.instrumentation.mcp_audit.delivery.loop import Loop

@@ -31,11 +31,12 @@ from .record.content import Content, Limits
 from .record.record import Actor, Invocation
 from .record.rules import DEFAULT_RULES
 from .settings import Settings, as_dict, proxy_networks, resource_attributes, service_name
-from .sinks.protocol import Sink
+from .sinks.protocol import Entry, Sink
 from .version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
+    from opentelemetry.trace import Span
 
     from .delivery.live import LiveDelivery
 
@@ -74,8 +75,10 @@ def assemble(
     notices: Notices,
     environ: Mapping[str, str],
     key: HashKey | None = None,
+    observe: Callable[[Entry], None] | None = None,
 ) -> Assembled:
-    """Build everything; opens no file but the keyring, and that only when no ``key`` is given."""
+    """Build everything; opens no file but the keyring, and that only when no ``key`` is given. ``observe`` sees
+    each journaled record (metrics)."""
     policy = builtin(settings.level)
     if key is None:
         key = _hash_key(Path(settings.keyring), notices)
@@ -125,7 +128,7 @@ def assemble(
             journal=journal,
             keyed=key.hash,
             new_content=lambda: Content(DEFAULT_RULES, limits),
-            emit=emit,
+            emit=emit if observe is None else _both(observe, emit),
             sinks=tuple(extras.sinks),
             report=notices.report,
             disk_deadline=settings.deadline_ms / 1000 if settings.fsync == "always" else None,
@@ -137,7 +140,13 @@ def assemble(
     )
 
 
-def delivery(journal: Journal, settings: Settings, notices: Notices, environ: Mapping[str, str]) -> LiveDelivery:
+def delivery(
+    journal: Journal,
+    settings: Settings,
+    notices: Notices,
+    environ: Mapping[str, str],
+    on_sent: Callable[[int, float, bool], None],
+) -> LiveDelivery:
     """The delivery of this journal; opens no connection and starts no thread. Raises ``OptionsError``."""
     # Only here: a process that does not deliver pays for none of it (TLS alone is 10 ms).
     from .delivery.connect import connect
@@ -155,7 +164,17 @@ def delivery(journal: Journal, settings: Settings, notices: Notices, environ: Ma
         except JournalError:
             return  # counted and said by the journal
 
-    return LiveDelivery(journal.directory, where, connect, Observer(notices.say, refused))
+    return LiveDelivery(journal.directory, where, connect, Observer(notices.say, refused, on_sent))
+
+
+def _both(
+    observe: Callable[[Entry], None], emit: Callable[[Entry, Span | None], None]
+) -> Callable[[Entry, Span | None], None]:
+    def run(entry: Entry, span: Span | None) -> None:
+        observe(entry)
+        emit(entry, span)
+
+    return run
 
 
 def settings_hash(settings: Settings) -> str:

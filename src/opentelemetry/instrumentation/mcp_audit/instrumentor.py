@@ -27,6 +27,7 @@ from .notices import Notices, describe
 from .package import _instruments
 from .record.record import Invocation
 from .settings import Settings
+from .totals import Totals
 
 if TYPE_CHECKING:
     from .assembly import Assembled, Extras
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     from .delivery.live import LiveDelivery
     from .journal.events import Turn
     from .journal.journal import Journal
+    from .otel.metrics import Metrics
     from .record.refusal import Refusal
     from .sinks.protocol import Sink
     from .status import StatusFile
 
 _CLOSE_SECONDS: Final = 1.0
+# Beside delivery: what the journal's last words take. Clients kill after 2 s.
+_CLOSE_MARGIN_SECONDS: Final = 0.3
 EXIT_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h: `run` ends a server that cannot be audited with it
 _EXTRA_NAMES: Final = ("logger_provider", "sinks", "identify")
 _TRACER: Final = "tracer_provider"  # for the opt-in span on mcp 1.x; the hooks' own, no part of the Auditor
@@ -61,6 +65,9 @@ class Instrumentation:
         self._disabled_by: str | None = None
         self._retired: list[Journal] = []
         self._delivery: LiveDelivery | None = None
+        self._sigterm_hooked = False
+        self._metrics: Metrics | None = None
+        self._before = Totals()
 
     @property
     def installed(self) -> bool:
@@ -109,6 +116,7 @@ class Instrumentation:
             self._register_guards()
             if loaded.otlp_endpoint and loaded != before:
                 self._check_delivery(loaded, environ, on_error)
+                self._hook_sigterm()
 
     def uninstall(self) -> None:
         """Take every hook off and end the journal's stream well."""
@@ -156,7 +164,9 @@ class Instrumentation:
             if self._assembled is None:
                 from .assembly import assemble
 
-                self._assembled = assemble(current, self._given(), self.notices, os.environ)
+                self._assembled = assemble(
+                    current, self._given(), self.notices, os.environ, observe=self._metered().operation
+                )
                 self._announce(self._assembled, current)
             return self._assembled.auditor
 
@@ -164,6 +174,27 @@ class Instrumentation:
         from .assembly import Extras
 
         return Extras(**{name: self._extras[name] for name in _EXTRA_NAMES if name in self._extras})
+
+    def _metered(self) -> Metrics:
+        if self._metrics is None:
+            from .otel.metrics import Metrics
+            from .version import __version__
+
+            self._metrics = Metrics(__version__, self._totals)
+        return self._metrics
+
+    def _totals(self) -> Totals:
+        """Since the process began: of the journals and deliveries that a reconfiguration ended, and of those that run."""
+        assembled, delivery, before = self._assembled, self._delivery, self._before
+        if assembled is not None:
+            counters = assembled.journal.counters
+            before = before.plus(emitted=counters.records, dropped=counters.lost)
+        if delivery is not None:
+            counts = delivery.counts
+            before = before.plus(
+                exported=counts.exported, quarantined=counts.quarantined_ever, waiting=counts.waiting_records
+            )
+        return before
 
     def _remove_hooks(self) -> None:
         hooks, self._hooks = self._hooks, None
@@ -206,6 +237,18 @@ class Instrumentation:
                 raise settings_module.SettingsError(str(error)) from None
             self.notices.report(f"{error}; NOTHING IS DELIVERED, audit records stay in the journal")
 
+    def _hook_sigterm(self) -> None:
+        """Once, and only where something is delivered: without, what is in the journal is as good after a kill."""
+        if self._sigterm_hooked:
+            return
+        from .delivery.sigterm import hook_sigterm
+
+        self._sigterm_hooked = hook_sigterm(self._exit, self._shutdown_seconds)
+
+    def _shutdown_seconds(self) -> float:
+        current = self.settings
+        return _CLOSE_MARGIN_SECONDS + (0.0 if current is None else current.shutdown_ms / 1000)
+
     def _deliver(self, journal: Journal, current: Settings) -> LiveDelivery | None:
         if not current.otlp_endpoint:
             return None
@@ -213,7 +256,7 @@ class Instrumentation:
         from .delivery.options import OptionsError
 
         try:
-            return delivery(journal, current, self.notices, os.environ)
+            return delivery(journal, current, self.notices, os.environ, self._metered().exported)
         except OptionsError as error:
             self.notices.report(f"{error}; NOTHING IS DELIVERED, audit records stay in the journal")
             return None
@@ -255,6 +298,7 @@ class Instrumentation:
             self.notices.say("the audit was busy and could not be ended well")
             return
         try:
+            totals = self._totals()._replace(waiting=0)
             assembled, self._assembled = self._assembled, None
         finally:
             self._lock.release()
@@ -279,7 +323,10 @@ class Instrumentation:
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             # After the journal's last words, so that they are delivered too.
+            exported = delivery.counts.exported
             delivery.stop(assembled.shutdown_seconds)
+            totals = totals.plus(exported=delivery.counts.exported - exported)
+        self._before = totals
         status, self._status = self._status, None
         if status is not None:
             status.end()
@@ -296,6 +343,7 @@ class Instrumentation:
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
+        self._before = Totals()
         self.notices.after_fork_in_child()
         if self._assembled is not None:
             self._assembled.journal.after_fork_in_child()

@@ -26,7 +26,8 @@ from opentelemetry.instrumentation.mcp_audit.journal.ticket import JournalError
 from opentelemetry.instrumentation.mcp_audit.render.text import visible
 from opentelemetry.instrumentation.mcp_audit.settings import Settings, SettingsError, load
 
-from ._output import EXIT_UNREADABLE, paths_argument, places
+from ._exits import EXIT_UNREADABLE
+from ._output import paths_argument, places
 from .ack import directories
 from .adopt import origin
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .loop import Loop
 from .options import Options
-from .shipper import Observer
+from .shipper import Counts, Observer
 from .transport import Transport
 
 
@@ -63,6 +63,11 @@ class LiveDelivery:
         """The parent's shipper stays the parent's; a child starts its own with its first record."""
         self._loop.forked()
         self._build()
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far in this process."""
+        return self._loop.counts
 
     def status(self) -> dict[str, Any]:
         """For the status file: where to, how far, and what is wrong."""

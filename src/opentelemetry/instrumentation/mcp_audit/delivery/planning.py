@@ -25,6 +25,8 @@ class Bounds:
 
 
 BOUNDS: Final = Bounds()
+# Not worth another read.
+_REST: Final = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ def plan(directory: Path, sources: Iterable[Source], places: Mapping[str, Place]
     made = Plan()
     left = Bounds(bounds.max_bytes, bounds.max_records)
     for source in sources:
-        if left.max_bytes <= 0 or left.max_records <= 0:
+        if left.max_bytes <= _REST or left.max_records <= 0:
             made.more = True
             break
         try:
@@ -68,7 +70,7 @@ def _take(made: Plan, source: Open, place: Place | None, left: Bounds) -> Bounds
     if place is not None and (source.size < offset or anchor(source.descriptor, offset) != place.check):
         made.changed.append(source.file)
         offset = 0
-    while left.max_bytes > 0 and left.max_records > 0:
+    while left.max_bytes > _REST and left.max_records > 0:
         found = next_run(source, offset, left.max_bytes, left.max_records)
         if found is None:
             made.empty[source.file] = (offset, source.size)

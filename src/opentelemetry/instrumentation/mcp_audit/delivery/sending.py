@@ -29,6 +29,7 @@ class Sent:
     """
 
     acknowledged: int = 0
+    acknowledged_bytes: int = 0
     refused: list[tuple[Run, str]] = field(default_factory=list)
     left: list[Run] = field(default_factory=list)
     stopped: Retry | None = None
@@ -75,7 +76,9 @@ class Sender:
             sent.refused.append((part[0], answer.why))
             return
         self.in_a_row = 0
-        sent.acknowledged += size(part)[0]
+        records, length = size(part)
+        sent.acknowledged += records
+        sent.acknowledged_bytes += length
         self._here = len(sent.refused)
         known = first_of(part)
         if size(known)[1] <= _PROBE_BYTES:

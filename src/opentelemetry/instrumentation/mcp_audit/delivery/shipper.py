@@ -7,6 +7,7 @@ It holds the directory's lock; who does not get it waits for it. Nothing here is
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -35,11 +36,19 @@ class Counts:
     """What was done so far. ``waiting``: bytes seen and not acknowledged."""
 
     exported: int = 0
+    exported_bytes: int = 0
     quarantined: int = 0
+    quarantined_ever: int = 0
     failures: int = 0
     waiting: int = 0
     last_error: str | None = None
     last_acknowledged: float | None = None
+
+    @property
+    def waiting_records(self) -> int:
+        """About how many: as long as nothing was sent, records of 1 KiB are assumed."""
+        mean = self.exported_bytes / self.exported if self.exported else 1024
+        return math.ceil(self.waiting / max(1, mean))
 
 
 @dataclass(slots=True)
@@ -100,6 +109,7 @@ class Shipper:
         for name in planned.changed:
             self._once(f"{name} is not the file that was delivered before: it is delivered again from its beginning")
         if not planned.runs and not planned.poison:
+            self.counts.waiting = 0
             self._all_delivered()
             return None
         sent = self._send(planned)
@@ -150,9 +160,11 @@ class Shipper:
         if kept:
             self._quarantine.add(kept)
             self.counts.quarantined += len(kept)
+            self.counts.quarantined_ever += len(kept)
             self._say_refused(kept)
         self._episode = [] if sent.acknowledged and not refused else [*self._episode, *refused]
         self.counts.exported += sent.acknowledged
+        self.counts.exported_bytes += sent.acknowledged_bytes
         if sent.acknowledged:
             self.counts.last_acknowledged = time.time()
         self._advance(
