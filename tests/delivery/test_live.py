@@ -40,9 +40,7 @@ INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")
 pytestmark = pytest.mark.skipif(not INSTRUMENT.exists(), reason="opentelemetry-instrument is not installed here")
 
 
-def start(
-    directory: Path, url: str, then: str = "pass", after: str = "", **environment: str
-) -> subprocess.Popen[str]:
+def start(directory: Path, url: str, then: str = "pass", after: str = "", **environment: str) -> subprocess.Popen[str]:
     """The server, with what it does after its first calls, and after it has ended."""
     exporters = {f"OTEL_{name}_EXPORTER": "none" for name in ("TRACES", "METRICS", "LOGS")}
     return subprocess.Popen(

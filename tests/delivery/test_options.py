@@ -9,7 +9,16 @@ import pytest
 
 from opentelemetry.instrumentation.mcp_audit.delivery.options import Options, OptionsError, options
 
-NO_URLS = ["nonsense", "ftp://c", "http://", "http://c:port", "http://c:99999", "http://a b", "localhost:4318", "http://[::1"]
+NO_URLS = [
+    "nonsense",
+    "ftp://c",
+    "http://",
+    "http://c:port",
+    "http://c:99999",
+    "http://a b",
+    "localhost:4318",
+    "http://[::1",
+]
 
 
 @pytest.mark.parametrize(

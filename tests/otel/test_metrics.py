@@ -54,9 +54,7 @@ def test_names_units_and_values(monkeypatch: Any) -> None:
     metrics.operation(call("add"))
     metrics.exported(5, 0.25, True)
     found = collected(reader)
-    values = {
-        name: (metric["unit"], metric["data"]["data_points"][0].get("value")) for name, metric in found.items()
-    }
+    values = {name: (metric["unit"], metric["data"]["data_points"][0].get("value")) for name, metric in found.items()}
     assert values == {
         "mcp.server.operation.duration": ("s", None),
         "audit.export.duration": ("s", None),
