@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from delivering import ids
-from endpoint import Endpoint, Reply, endpoint
+from endpoint import Endpoint, Reply, Request, endpoint
 
 SERVER = """
 import asyncio, os, sys, time
@@ -40,11 +40,13 @@ INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")
 pytestmark = pytest.mark.skipif(not INSTRUMENT.exists(), reason="opentelemetry-instrument is not installed here")
 
 
-def start(directory: Path, url: str, then: str = "pass", after: str = "", **environment: str) -> subprocess.Popen[str]:
+def start(
+    directory: Path, url: str, then: str = "pass", after: str = "", code: str = SERVER, **environment: str
+) -> subprocess.Popen[str]:
     """The server, with what it does after its first calls, and after it has ended."""
     exporters = {f"OTEL_{name}_EXPORTER": "none" for name in ("TRACES", "METRICS", "LOGS")}
     return subprocess.Popen(
-        [str(INSTRUMENT), sys.executable, "-c", SERVER.replace("THEN", then).replace("AFTER", after)],
+        [str(INSTRUMENT), sys.executable, "-c", code.replace("THEN", then).replace("AFTER", after)],
         env={
             **os.environ,
             **exporters,
@@ -128,6 +130,59 @@ def test_a_forked_child_starts_its_own_shipper(tmp_path: Path) -> None:
         assert process.returncode == 0, err
         assert kept(other, tmp_path)
     assert len({path.name.split("-")[1] for path in tmp_path.glob("2*.jsonl")}) == 2
+
+
+UVICORN = """
+import asyncio, socket, threading
+import uvicorn
+from mcp import Client
+from mcp.server.mcpserver import MCPServer
+server = MCPServer("demo")
+@server.tool()
+def add(a: int, b: int) -> int:
+    return a + b
+listener = socket.create_server(("127.0.0.1", 0))
+url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+async def calls():
+    async with Client(url) as client:
+        for number in range(10):
+            await client.call_tool("add", {"a": number, "b": 1})
+    print("served", flush=True)
+threading.Thread(target=lambda: asyncio.run(calls()), daemon=True).start()
+uvicorn.run(server.streamable_http_app(), fd=listener.fileno(), log_level="critical")
+"""
+
+
+def test_uvicorn_ended_by_sigterm_has_delivered_everything(tmp_path: Path) -> None:
+    with endpoint() as other:
+        process = start(tmp_path, other.url, code=UVICORN)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "served\n", process.communicate(timeout=20)[1]
+        process.terminate()
+        err = process.communicate(timeout=30)[1]
+        assert process.returncode == -signal.SIGTERM, err
+        assert kept(other, tmp_path)
+
+
+def test_a_poison_record_of_a_server_is_in_its_trail_as_a_gap(tmp_path: Path) -> None:
+    poison: list[str] = []
+
+    def script(request: Request) -> Reply | None:
+        if not poison and len(request.ids) > 5:
+            poison.append(request.ids[4])
+        return Reply(400, b"bad") if poison and poison[0] in request.ids else None
+
+    with endpoint(script) as other:
+        err = start(tmp_path, other.url, then="time.sleep(2)").communicate(timeout=60)[1]
+        assert set(ids(tmp_path)) - set(other.kept) == set(poison)
+    assert "1 AUDIT RECORDS ARE NOT DELIVERED" in err
+    gaps = [
+        line
+        for path in tmp_path.glob("2*.jsonl")
+        for line in path.read_bytes().splitlines()
+        if b"mcp_audit.gap" in line
+    ]
+    assert len(gaps) == 1 and b"quarantined: HTTP 400: bad" in gaps[0]
 
 
 @pytest.mark.parametrize(
