@@ -18,6 +18,7 @@ from opentelemetry.instrumentation.mcp_audit.delivery.loop import Loop
 from opentelemetry.instrumentation.mcp_audit.delivery.options import options
 from opentelemetry.instrumentation.mcp_audit.delivery.planning import Bounds
 from opentelemetry.instrumentation.mcp_audit.delivery.quarantine import quarantined, reasons
+from opentelemetry.instrumentation.mcp_audit.delivery.transport import Transport
 from opentelemetry.instrumentation.mcp_audit.journal.acknowledged import acknowledged_by_delivery, acknowledged_until
 from opentelemetry.instrumentation.mcp_audit.journal.delivered import read_delivered
 
@@ -307,3 +308,36 @@ def _until(holds: Callable[[], bool], seconds: float = 10) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_once_ends_when_another_process_has_delivered_everything(tmp_path: Path) -> None:
+    with endpoint() as other:
+        where = options(other.url, "", {})
+        told = Told()
+        first = Loop(tmp_path, lambda: connect(where), Told().observer, 0.01)
+        second = Loop(tmp_path, lambda: connect(where), told.observer, 0.01)
+        write(tmp_path, 5)
+        thread = threading.Thread(target=first.run, daemon=True)
+        thread.start()
+        _until(lambda: first.holds_lock)
+        assert second.run(once=True)
+        assert told.said == ["another process delivers this journal; waiting for it"]
+        first.stop(1)
+        thread.join(5)
+
+
+def test_what_goes_wrong_inside_is_said_and_tried_again(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    told = Told()
+
+    def broken() -> Transport:
+        raise MemoryError("no more")
+
+    loop = Loop(tmp_path, broken, told.observer)
+    thread = threading.Thread(target=loop.run, daemon=True)
+    thread.start()
+    _until(lambda: bool(told.said))
+    loop.stop(1)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert told.said == ["audit records cannot be delivered now (MemoryError: no more); it is tried again"]

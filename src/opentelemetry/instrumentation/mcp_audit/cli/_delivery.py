@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.mcp_audit.render.text import visible
 
 from ._checks import Check
 from ._dead import unlocked
-from ._room import size
+from ._words import size
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,9 @@ def delivery(directory: str, segments: Sequence[tuple[str, os.stat_result]]) -> 
     why = ""
     if refused:
         why = next((str(entry["why"]) for entry in reversed(list(reasons(Path(directory)))) if "why" in entry), "")
-    return Delivery(waiting, not unlocked(directory, [DELIVERED_LOCK]), refused, why)
+    lock = os.path.join(directory, DELIVERED_LOCK)
+    running = os.path.lexists(lock) and not unlocked(directory, [DELIVERED_LOCK])
+    return Delivery(waiting, running, refused, why)
 
 
 def delivery_checks(directory: str, found: Delivery | None) -> Iterator[Check]:

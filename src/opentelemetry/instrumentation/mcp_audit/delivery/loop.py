@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from opentelemetry.instrumentation.mcp_audit.journal.delivered import is_delivered, read_delivered
 from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK
 
 from .lock import DirectoryLock
 from .shipper import Counts, Observer, Shipper
+from .sources import Sources
 from .transport import Transport
 
 _LOCK_SECONDS: Final = 1.0
@@ -39,6 +41,7 @@ class Loop:
         self._bell = threading.Event()
         self._until: float | None = None
         self._trouble = ""
+        self._told_waiting = False
 
     def wake(self) -> None:
         """Something was written."""
@@ -60,6 +63,8 @@ class Loop:
                 if self._lock.take():
                     return self._deliver(once)
                 wait = _LOCK_SECONDS
+                if once and self._delivered_by_another():
+                    return True
             except OSError as error:
                 self._say(error)
                 wait = _TROUBLE_SECONDS
@@ -80,7 +85,8 @@ class Loop:
                     ending = self._until is not None
                     pause = shipper.step(everything=once or ending)
                     self._trouble = ""
-                except OSError as error:
+                except Exception as error:
+                    # Whatever it is: records wait in the journal, and a shipper that is gone would be silence.
                     self._say(error)
                     pause = _TROUBLE_SECONDS
                 if pause is None and (once or ending):
@@ -97,10 +103,21 @@ class Loop:
                 shipper.close()
             self._lock.release()
 
-    def _say(self, error: OSError) -> None:
-        if str(error) != self._trouble:
-            self._trouble = str(error)
-            self._observer.say(f"audit records cannot be delivered now: {error}; it is tried again")
+    def _delivered_by_another(self) -> bool:
+        """Whether whoever holds the lock has delivered everything that is there. Says once that it is another."""
+        if not self._told_waiting:
+            self._told_waiting = True
+            self._observer.say("another process delivers this journal; waiting for it")
+        places = read_delivered(self._directory)
+        return all(
+            is_delivered(places, source.file, source.size) for source in Sources(self._directory).look(force=True)
+        )
+
+    def _say(self, error: Exception) -> None:
+        what = f"{type(error).__name__}: {error}"
+        if what != self._trouble:
+            self._trouble = what
+            self._observer.say(f"audit records cannot be delivered now ({what}); it is tried again")
 
     def _wait(self, seconds: float) -> None:
         self._bell.wait(seconds)
