@@ -51,9 +51,13 @@ def head_of(line: bytes) -> bytes | None:
 
 def uniform(data: bytes, head: bytes) -> int:
     """How many lines ``data`` (which ends with a line end) holds, if each has this head; else 0."""
-    lines = data.split(b"\n")
-    lines.pop()  # what stands behind the last line end
-    return len(lines) if all(line.startswith(head) and line.endswith(_TAIL) for line in lines) else 0
+    at = count = 0
+    while at < len(data):
+        end = data.index(b"\n", at)
+        if not (data.startswith(head, at) and data.endswith(_TAIL, at, end)):
+            return 0
+        at, count = end + 1, count + 1
+    return count
 
 
 def joined(run: Run) -> bytes:

@@ -7,6 +7,7 @@ lately are asked often.
 
 from __future__ import annotations
 
+import heapq
 import os
 import time
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Final, NamedTuple
 
 from opentelemetry.instrumentation.mcp_audit.integrity.files import LEDGER, is_segment_name
 
-# How old the last write may be for a file to be asked often.
-_WARM_SECONDS: Final = 3600.0
+# How many files, those written last, are asked often: one for each process that writes here, and room to spare.
+_WARM: Final = 64
 _LIST_SECONDS: Final = 1.0
 # Of the time at most this part goes into listing.
 _LIST_SHARE: Final = 50
@@ -55,9 +56,9 @@ class Sources:
         return [source for name in self._warm if (source := self._size(name)) is not None]
 
     def _list(self) -> list[Source]:
-        listed_at, wall = time.time_ns(), time.time()
+        listed_at = time.time_ns()
         found: list[Source] = []
-        warm: list[str] = []
+        written: list[tuple[int, str]] = []
         with os.scandir(self._directory) as entries:
             for entry in entries:
                 if (entry.name == LEDGER or is_segment_name(entry.name)) and entry.is_file(follow_symlinks=False):
@@ -66,10 +67,10 @@ class Sources:
                     except FileNotFoundError:
                         continue  # pruned just now
                     found.append(Source(entry.name, status.st_size))
-                    if entry.name == LEDGER or abs(wall - status.st_mtime) < _WARM_SECONDS:
-                        warm.append(entry.name)
+                    written.append((status.st_mtime_ns, entry.name))
         found.sort()
-        self.names, self.listed_at, self._warm = {source.file for source in found}, listed_at, sorted(warm)
+        self.names, self.listed_at = {source.file for source in found}, listed_at
+        self._warm = sorted(name for _, name in heapq.nlargest(_WARM, written))
         return found
 
     def _size(self, name: str) -> Source | None:
