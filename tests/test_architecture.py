@@ -32,7 +32,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "policy": {"policy", "record"},
     "identity": {"identity", "record", "notices"},
     "sinks": {"sinks", "record", "render", "notices"},
-    "otel": {"otel", "record", "sinks.protocol"},
+    "otel": {"otel", "record", "sinks.protocol", "totals"},
+    "delivery": {"delivery", "journal", "integrity", "record", "environment_variables"},
     "context": {"call"},
     "call": {"auditor", "policy.model", "record", "notices"},
     "auditor": {"call", "policy.model", "record", "refusals", "relations", "sinks.protocol", "notices"},
@@ -42,6 +43,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "settings": {"environment_variables", "record"},
     "status": {"hooks", "notices", "assembly", "settings"},
     "notices": set(),
+    "totals": set(),
     "environment_variables": set(),
     "package": set(),
     "version": set(),
@@ -50,10 +52,11 @@ OUTSIDE = {"assembly", "instrumentor", "middleware", "fastmcp_middleware", "test
 OUTSIDE |= {"__init__", "__main__"}
 # Third parties, beside the standard library, by room.
 THIRD_PARTY: dict[str, set[str]] = {
-    "otel": {"opentelemetry._logs", "opentelemetry.context", "opentelemetry.trace"},
+    "otel": {"opentelemetry._logs", "opentelemetry.context", "opentelemetry.metrics", "opentelemetry.trace"},
     "auditor": {"opentelemetry.trace"},
     "call": {"opentelemetry.trace"},
     "status": {"opentelemetry._logs"},
+    "delivery": {"grpc", "orjson"},
     "hooks": {
         "wrapt",
         "opentelemetry.context",

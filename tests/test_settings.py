@@ -114,14 +114,28 @@ TABLE: list[tuple[str, str, str, Any, list[str], str]] = [
         "addresses or networks, comma-separated",
     ),
     ("fail_closed", "OTEL_MCP_AUDIT_FAIL_CLOSED", "1", True, ["-1"], "true, false"),
+    ("otlp_endpoint", "OTEL_MCP_AUDIT_OTLP_ENDPOINT", "http://c:4318", "http://c:4318", [], "a URL, inherit"),
+    ("otlp_protocol", "OTEL_MCP_AUDIT_OTLP_PROTOCOL", "grpc", "grpc", [], "http/json, http/protobuf, grpc"),
+    ("shutdown_ms", "OTEL_MCP_AUDIT_SHUTDOWN_MS", "0", 0, ["-1", "60001", "x"], "a number from 0 to 60000"),
 ]
+CONNECTION = tuple(
+    f"OTEL_MCP_AUDIT_OTLP_{name}"
+    for name in ("HEADERS", "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY", "COMPRESSION", "TIMEOUT")
+)
 WRONG = [(name, variable, value, allowed) for name, variable, _, _, values, allowed in TABLE for value in values]
 
 
 def test_the_table_above_has_every_setting_and_every_variable() -> None:
     assert [row[0] for row in TABLE] == list(as_dict(Settings()))
     named = {name: value for name, value in vars(environment_variables).items() if name.startswith("OTEL_")}
-    assert named == {row[1]: row[1] for row in TABLE}
+    assert named == {variable: variable for variable in (*(row[1] for row in TABLE), *CONNECTION)}
+
+
+def test_our_own_delivery_turns_the_other_way_off() -> None:
+    on = {**HOME, "OTEL_MCP_AUDIT_OTLP_ENDPOINT": "http://localhost:4318"}
+    assert load(on).otel_logs == "off"
+    assert load({**on, "OTEL_MCP_AUDIT_OTEL_LOGS": "full"}).otel_logs == "full"
+    assert load(HOME).otel_logs == "metadata"
 
 
 def test_the_defaults() -> None:
@@ -148,6 +162,9 @@ def test_the_defaults() -> None:
         "user_header": "",
         "trusted_proxies": "",
         "fail_closed": False,
+        "otlp_endpoint": "",
+        "otlp_protocol": "",
+        "shutdown_ms": 1500,
     }
 
 

@@ -80,6 +80,7 @@ def test_what_it_says(setup: _Setup, monkeypatch: pytest.MonkeyPatch) -> None:
         "dropped": 0,
         "failing": False,
         "last_error": None,
+        "delivery": None,
         "status_failures": 0,
         "problems": ["sink Mine failed (3 times)"],
     }

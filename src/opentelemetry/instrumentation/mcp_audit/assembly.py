@@ -7,6 +7,7 @@ import os
 import platform as python_platform
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,9 +18,11 @@ from .auditor import Auditor, Parts
 from .identity.identity import CallerIdentity, IdentityOptions
 from .integrity.canonical import sha256_hex
 from .integrity.keyring import HashKey, KeyringError, ephemeral_key, load_or_create
+from .journal import events
 from .journal.journal import Journal, Options
 from .journal.origin import Origin
 from .journal.platform import os_user
+from .journal.ticket import JournalError
 from .notices import Notices
 from .otel.logs import LogEmitter, silent
 from .policy.model import builtin
@@ -28,11 +31,14 @@ from .record.content import Content, Limits
 from .record.record import Actor, Invocation
 from .record.rules import DEFAULT_RULES
 from .settings import Settings, as_dict, proxy_networks, resource_attributes, service_name
-from .sinks.protocol import Sink
+from .sinks.protocol import Entry, Sink
 from .version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
+    from opentelemetry.trace import Span
+
+    from .delivery.live import LiveDelivery
 
 SCOPE_NAME: Final = "opentelemetry.instrumentation.mcp_audit"
 _DISTRIBUTION: Final = "opentelemetry-instrumentation-mcp-audit"
@@ -50,13 +56,17 @@ class Extras:
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """An Auditor and what its process must look after: the journal to close, the key's id, the versions found."""
+    """An Auditor and what its process must look after: the journal to close, the key's id, the versions found.
+
+    ``shutdown_seconds``: how long delivery may take at the end.
+    """
 
     auditor: Auditor
     journal: Journal
     versions: tuple[str, ...]
     service: str
     kid: str
+    shutdown_seconds: float = 1.5
 
 
 def assemble(
@@ -65,8 +75,10 @@ def assemble(
     notices: Notices,
     environ: Mapping[str, str],
     key: HashKey | None = None,
+    observe: Callable[[Entry], None] | None = None,
 ) -> Assembled:
-    """Build everything; opens no file but the keyring, and that only when no ``key`` is given."""
+    """Build everything; opens no file but the keyring, and that only when no ``key`` is given. ``observe`` sees
+    each journaled record (metrics)."""
     policy = builtin(settings.level)
     if key is None:
         key = _hash_key(Path(settings.keyring), notices)
@@ -116,14 +128,53 @@ def assemble(
             journal=journal,
             keyed=key.hash,
             new_content=lambda: Content(DEFAULT_RULES, limits),
-            emit=emit,
+            emit=emit if observe is None else _both(observe, emit),
             sinks=tuple(extras.sinks),
             report=notices.report,
             disk_deadline=settings.deadline_ms / 1000 if settings.fsync == "always" else None,
             refusals_per_minute=settings.refusals_per_minute,
         )
     )
-    return Assembled(auditor, journal, versions, service_name(environ) or "default", key.kid)
+    return Assembled(
+        auditor, journal, versions, service_name(environ) or "default", key.kid, settings.shutdown_ms / 1000
+    )
+
+
+def delivery(
+    journal: Journal,
+    settings: Settings,
+    notices: Notices,
+    environ: Mapping[str, str],
+    on_sent: Callable[[int, float, bool], None],
+) -> LiveDelivery:
+    """The delivery of this journal; opens no connection and starts no thread. Raises ``OptionsError``."""
+    # Only here: a process that does not deliver pays for none of it (TLS alone is 10 ms).
+    from .delivery.connect import connect
+    from .delivery.live import LiveDelivery
+    from .delivery.options import options
+    from .delivery.shipper import Observer
+
+    where = options(settings.otlp_endpoint, settings.otlp_protocol, environ)
+    connect(where).close()
+
+    def refused(count: int, why: str) -> None:
+        now = time.time_ns()
+        try:
+            journal.append(events.gap(count, why, now, now))
+        except JournalError:
+            return  # counted and said by the journal
+
+    return LiveDelivery(journal.directory, where, connect, Observer(notices.say, refused, on_sent))
+
+
+def _both(
+    observe: Callable[[Entry], None], emit: Callable[[Entry, Span | None], None]
+) -> Callable[[Entry, Span | None], None]:
+    def run(entry: Entry, span: Span | None) -> None:
+        observe(entry)
+        emit(entry, span)
+
+    return run
 
 
 def settings_hash(settings: Settings) -> str:

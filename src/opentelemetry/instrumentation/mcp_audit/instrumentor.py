@@ -27,17 +27,22 @@ from .notices import Notices, describe
 from .package import _instruments
 from .record.record import Invocation
 from .settings import Settings
+from .totals import Totals
 
 if TYPE_CHECKING:
     from .assembly import Assembled, Extras
     from .auditor import Auditor, Audits
+    from .delivery.live import LiveDelivery
     from .journal.events import Turn
     from .journal.journal import Journal
+    from .otel.metrics import Metrics
     from .record.refusal import Refusal
     from .sinks.protocol import Sink
     from .status import StatusFile
 
 _CLOSE_SECONDS: Final = 1.0
+# Beside delivery: what the journal's last words take. Clients kill after 2 s.
+_CLOSE_MARGIN_SECONDS: Final = 0.3
 EXIT_CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h: `run` ends a server that cannot be audited with it
 _EXTRA_NAMES: Final = ("logger_provider", "sinks", "identify")
 _TRACER: Final = "tracer_provider"  # for the opt-in span on mcp 1.x; the hooks' own, no part of the Auditor
@@ -59,6 +64,10 @@ class Instrumentation:
         self._status: StatusFile | None = None
         self._disabled_by: str | None = None
         self._retired: list[Journal] = []
+        self._delivery: LiveDelivery | None = None
+        self._sigterm_hooked = False
+        self._metrics: Metrics | None = None
+        self._before = Totals()
 
     @property
     def installed(self) -> bool:
@@ -105,6 +114,9 @@ class Instrumentation:
                 )
                 self._hooks.install()
             self._register_guards()
+            if loaded.otlp_endpoint and loaded != before:
+                self._check_delivery(loaded, environ, on_error)
+                self._hook_sigterm()
 
     def uninstall(self) -> None:
         """Take every hook off and end the journal's stream well."""
@@ -152,7 +164,9 @@ class Instrumentation:
             if self._assembled is None:
                 from .assembly import assemble
 
-                self._assembled = assemble(current, self._given(), self.notices, os.environ)
+                self._assembled = assemble(
+                    current, self._given(), self.notices, os.environ, observe=self._metered().operation
+                )
                 self._announce(self._assembled, current)
             return self._assembled.auditor
 
@@ -160,6 +174,27 @@ class Instrumentation:
         from .assembly import Extras
 
         return Extras(**{name: self._extras[name] for name in _EXTRA_NAMES if name in self._extras})
+
+    def _metered(self) -> Metrics:
+        if self._metrics is None:
+            from .otel.metrics import Metrics
+            from .version import __version__
+
+            self._metrics = Metrics(__version__, self._totals)
+        return self._metrics
+
+    def _totals(self) -> Totals:
+        """Since the process began: of the journals and deliveries that a reconfiguration ended, and of those that run."""
+        assembled, delivery, before = self._assembled, self._delivery, self._before
+        if assembled is not None:
+            counters = assembled.journal.counters
+            before = before.plus(emitted=counters.records, dropped=counters.lost)
+        if delivery is not None:
+            counts = delivery.counts
+            before = before.plus(
+                exported=counts.exported, quarantined=counts.quarantined_ever, waiting=counts.waiting_records
+            )
+        return before
 
     def _remove_hooks(self) -> None:
         hooks, self._hooks = self._hooks, None
@@ -174,13 +209,57 @@ class Instrumentation:
         if journal.failing and current.fail_closed:
             self._end_process(f"the journal in {journal.directory} cannot be written")
         journal.note("instrumented")
-        self._status = StatusFile(assembled, current, self.notices, self.hook_states)
-        journal.after_tick = self._status.write
+        self._delivery = delivery = self._deliver(journal, current)
+        self._status = status = StatusFile(assembled, current, self.notices, self.hook_states, delivery)
+        journal.after_tick = status.write
+        if delivery is not None:
+            journal.after_tick = _both(delivery.notify, status.write)
+            delivery.notify()
         self._status.write(force=True)
         self.notices.say(
             f"auditing MCP calls to {journal.directory} (level {current.level}, default redaction on, mode journaled); "
             "read them with: otel-mcp-audit tail"
         )
+
+    def _check_delivery(
+        self,
+        current: Settings,
+        environ: Mapping[str, str],
+        on_error: Callable[[settings_module.SettingsError], None] | None,
+    ) -> None:
+        """A mistake in the settings of delivery is told at start, not at the first request."""
+        from .delivery.options import OptionsError, options
+
+        try:
+            options(current.otlp_endpoint, current.otlp_protocol, environ)
+        except OptionsError as error:
+            if on_error is None:
+                raise settings_module.SettingsError(str(error)) from None
+            self.notices.report(f"{error}; NOTHING IS DELIVERED, audit records stay in the journal")
+
+    def _hook_sigterm(self) -> None:
+        """Once, and only where something is delivered: without, what is in the journal is as good after a kill."""
+        if self._sigterm_hooked:
+            return
+        from .delivery.sigterm import hook_sigterm
+
+        self._sigterm_hooked = hook_sigterm(self._exit, self._shutdown_seconds)
+
+    def _shutdown_seconds(self) -> float:
+        current = self.settings
+        return _CLOSE_MARGIN_SECONDS + (0.0 if current is None else current.shutdown_ms / 1000)
+
+    def _deliver(self, journal: Journal, current: Settings) -> LiveDelivery | None:
+        if not current.otlp_endpoint:
+            return None
+        from .assembly import delivery
+        from .delivery.options import OptionsError
+
+        try:
+            return delivery(journal, current, self.notices, os.environ, self._metered().exported)
+        except OptionsError as error:
+            self.notices.report(f"{error}; NOTHING IS DELIVERED, audit records stay in the journal")
+            return None
 
     def _problem(self, sentence: str) -> None:
         """Something is not audited: loud; under ``run`` an SDK that cannot be hooked is the end of the process."""
@@ -219,6 +298,7 @@ class Instrumentation:
             self.notices.say("the audit was busy and could not be ended well")
             return
         try:
+            totals = self._totals()._replace(waiting=0)
             assembled, self._assembled = self._assembled, None
         finally:
             self._lock.release()
@@ -240,6 +320,13 @@ class Instrumentation:
         journal.after_tick = _nothing
         # A call that was in flight ends in the journal it began with, which opens a segment for it: closed at exit.
         self._retired = [old for old in (*self._retired, journal) if old is journal or old.path is not None]
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            # After the journal's last words, so that they are delivered too.
+            exported = delivery.counts.exported
+            delivery.stop(assembled.shutdown_seconds)
+            totals = totals.plus(exported=delivery.counts.exported - exported)
+        self._before = totals
         status, self._status = self._status, None
         if status is not None:
             status.end()
@@ -256,9 +343,12 @@ class Instrumentation:
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
+        self._before = Totals()
         self.notices.after_fork_in_child()
         if self._assembled is not None:
             self._assembled.journal.after_fork_in_child()
+        if self._delivery is not None:
+            self._delivery.after_fork_in_child()
         for journal in self._retired:
             journal.after_fork_in_child()
 
@@ -324,6 +414,14 @@ _LOADER_OPTIONS: Final = ("skip_dep_check", "raise_exception_on_conflict")
 def _other_hooks(before: Settings, after: Settings, extras: Mapping[str, Any]) -> bool:
     """Whether the hooks must be put on anew to do what the settings say now."""
     return (before.own_span, before.client) != (after.own_span, after.client) or _TRACER in extras
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        first()
+        second()
+
+    return run
 
 
 def _nothing() -> None:

@@ -61,6 +61,9 @@ class Settings:
     user_header: str = ""
     trusted_proxies: str = ""
     fail_closed: bool = False
+    otlp_endpoint: str = ""
+    otlp_protocol: str = ""
+    shutdown_ms: int = 1500
 
 
 def load(
@@ -97,6 +100,9 @@ def load(
     unknown = sorted(set(overrides or ()) - set(_PARSERS))
     if unknown:
         failed(SettingsError(f"instrument() has no setting {', '.join(unknown)}; it has: {', '.join(_PARSERS)}"))
+    if values.get("otlp_endpoint"):
+        # Our own delivery is on: through the SDK's exporters as well, every record would arrive twice.
+        values.setdefault("otel_logs", "off")
     settings = Settings(**values)
     if not settings.directory:
         values["directory"] = str(default_root(environ) / service_directory(environ))
@@ -234,7 +240,20 @@ _PARSERS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
     "user_header": (env.OTEL_MCP_AUDIT_USER_HEADER, _header, _HEADER),
     "trusted_proxies": (env.OTEL_MCP_AUDIT_TRUSTED_PROXIES, _networks, "addresses or networks, comma-separated"),
     "fail_closed": (env.OTEL_MCP_AUDIT_FAIL_CLOSED, _boolean, _BOOLEAN),
+    # Both are judged where delivery is set up (delivery/options.py), which knows the variables that they go with.
+    "otlp_endpoint": (env.OTEL_MCP_AUDIT_OTLP_ENDPOINT, str, "a URL, inherit"),
+    "otlp_protocol": (env.OTEL_MCP_AUDIT_OTLP_PROTOCOL, str, "http/json, http/protobuf, grpc"),
+    "shutdown_ms": (env.OTEL_MCP_AUDIT_SHUTDOWN_MS, _between(0, 60_000), "a number from 0 to 60000"),
 }
 _PREFIX: Final = "OTEL_MCP_AUDIT_"
-_VARIABLES: Final = frozenset(variable for variable, _, _ in _PARSERS.values())
+# Read where the connection is made, and kept out of Settings: headers hold tokens.
+_OTLP: Final = (
+    env.OTEL_MCP_AUDIT_OTLP_HEADERS,
+    env.OTEL_MCP_AUDIT_OTLP_CERTIFICATE,
+    env.OTEL_MCP_AUDIT_OTLP_CLIENT_CERTIFICATE,
+    env.OTEL_MCP_AUDIT_OTLP_CLIENT_KEY,
+    env.OTEL_MCP_AUDIT_OTLP_COMPRESSION,
+    env.OTEL_MCP_AUDIT_OTLP_TIMEOUT,
+)
+_VARIABLES: Final = frozenset((*(variable for variable, _, _ in _PARSERS.values()), *_OTLP))
 assert set(_PARSERS) == {field.name for field in fields(Settings)}

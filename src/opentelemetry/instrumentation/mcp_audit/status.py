@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .hooks.table import HookState
 from .notices import Notices
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 _SECONDS: Final = 1.0
+
+
+class Delivers(Protocol):
+    """What delivers this process's journal, and can say how that goes."""
+
+    def status(self) -> dict[str, Any]: ...
 
 
 class StatusFile:
@@ -33,11 +39,13 @@ class StatusFile:
         settings: Settings,
         notices: Notices,
         hooks: Callable[[], Sequence[HookState]],
+        delivery: Delivers | None = None,
     ) -> None:
         self._assembled = assembled
         self._settings = settings
         self._notices = notices
         self._hooks = hooks
+        self._delivery = delivery
         self._started = time.time()
         self._written = 0.0
         self._failures = 0
@@ -100,6 +108,7 @@ class StatusFile:
             "dropped": journal.counters.lost,
             "failing": journal.failing,
             "last_error": journal.last_error,
+            "delivery": None if self._delivery is None else self._delivery.status(),
             "status_failures": self._failures,
             "problems": [f"{kind} ({count} times)" for kind, count in dict(self._notices.problems).items()],
         }

@@ -13,13 +13,14 @@ from opentelemetry.instrumentation.mcp_audit.settings import Settings
 
 from ._checks import Check
 from ._dead import markers, markers_checks
+from ._delivery import delivery, delivery_checks
 from ._gaps import gaps, gaps_checks
 from ._ledger import ledger, ledger_checks
 from ._room import room, room_checks
 
 
 def journal(directory: str, settings: Settings) -> tuple[list[Check], dict[str, Any]]:
-    """What is to be said, and the same in numbers: ``{"directory", "segments", "markers", "ledger", "gaps", "room"}``.
+    """What is to be said, and the same in numbers: ``{"directory", "segments", "markers", "ledger", "gaps", "room", "delivery"}``.
 
     Raises OSError when the directory cannot be listed or measured.
     """
@@ -33,12 +34,14 @@ def journal(directory: str, settings: Settings) -> tuple[list[Check], dict[str, 
     state = ledger(directory)
     looked = gaps([file for file, _ in segments])
     space = room(directory, segments, settings)
+    delivered = delivery(directory, segments)
     checks = [
         *_owner(directory),
         *markers_checks(directory, marks),
         *ledger_checks(directory, state, len(segments), live, dead),
         *gaps_checks(directory, looked),
         *room_checks(directory, space, live),
+        *delivery_checks(directory, delivered),
     ]
     return checks, {
         "directory": directory,
@@ -47,6 +50,7 @@ def journal(directory: str, settings: Settings) -> tuple[list[Check], dict[str, 
         "ledger": asdict(state),
         "gaps": asdict(looked),
         "room": asdict(space),
+        "delivery": None if delivered is None else asdict(delivered),
     }
 
 

@@ -39,6 +39,10 @@ def _process(status: ProcessStatus) -> Iterator[Check]:
         yield Check(_TOPIC, "red", f"{name} cannot write its journal: {status.last_error or 'no reason given'}")
     if status.dropped:
         yield Check(_TOPIC, "yellow", f"{name} lost {status.dropped} records; {status.gaps} gap records tell of it")
+    if status.delivery_error is not None and status.state == "live":
+        yield Check(
+            "delivery", "red", f"{name} cannot deliver now: {status.delivery_error}; nothing is lost, it goes on trying"
+        )
     for problem in status.problems:
         yield Check(_TOPIC, worse, f"{name}: {problem}")
     if status.kid.startswith(EPHEMERAL):

@@ -34,6 +34,7 @@ class ProcessStatus:
     dropped: int = 0
     failing: bool = False
     last_error: str | None = None
+    delivery_error: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     hooks: list[dict[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -90,6 +91,7 @@ def _status(file: str, content: dict[str, Any]) -> ProcessStatus:
         dropped=_number(content.get("dropped")),
         failing=content.get("failing") is True,
         last_error=None if error is None else str(error),
+        delivery_error=_delivery_error(content.get("delivery")),
         versions={str(name): str(version) for name, version in _pairs(versions)},
         hooks=[
             {str(name): str(value) for name, value in hook.items()}
@@ -98,6 +100,11 @@ def _status(file: str, content: dict[str, Any]) -> ProcessStatus:
         ],
         problems=[str(problem) for problem in _items(content.get("problems"))],
     )
+
+
+def _delivery_error(delivery: Any) -> str | None:
+    error = delivery.get("last_error") if isinstance(delivery, dict) else None
+    return None if error is None else str(error)
 
 
 def is_alive(pid: int, updated: float) -> bool:

@@ -69,7 +69,7 @@ def _adopt(directory: str, settings: Settings) -> int:
         return 0
     journal = Journal(
         Path(directory),
-        _origin(directory, settings),
+        origin(directory, settings),
         Options(fsync=settings.fsync, max_bytes=settings.max_bytes, on_full="stop", adopts=False),
         say=_say,
     )
@@ -90,7 +90,7 @@ def _dead(directory: str) -> int:
     return len(unlocked(directory, [os.path.basename(path) for path in marker_files(directory)]))
 
 
-def _origin(directory: str, settings: Settings) -> Origin:
+def origin(directory: str, settings: Settings) -> Origin:
     return Origin(
         resource=_resource(directory),
         scope_name=SCOPE_NAME,

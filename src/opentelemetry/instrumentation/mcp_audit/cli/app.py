@@ -22,6 +22,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("doctor:command", "Say what is hooked, what is written, what is wrong."),
     "export": ("export:command", "Write records to a file."),
     "ack": ("ack:command", "Say up to when records are kept elsewhere."),
+    "ship": ("ship:command", "Deliver the trail to an OTLP endpoint."),
     "adopt": ("adopt:command", "Answer for the calls of processes that died."),
     "reconcile": ("reconcile:command", "Say which records one place has and another has not."),
     "sink": ("sink:command", "Keep what a Collector sends in SQL databases and files."),

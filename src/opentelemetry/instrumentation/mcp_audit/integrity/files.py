@@ -18,7 +18,9 @@ MARKER_SUFFIX: Final = ".calls"
 SEGMENT_NAME: Final = re.compile(r"(\d{8}T\d{6}Z)-\d+-.+\.jsonl")
 _UNFINISHED_MARKER: Final = ".calls.new"
 
-_SIDE_FILES: Final = frozenset((LEDGER, "ledger.lock", "reserve", "acknowledged.json", "keyring.json"))
+_SIDE_FILES: Final = frozenset(
+    (LEDGER, "ledger.lock", "reserve", "acknowledged.json", "keyring.json", "delivered.log", "delivered.lock")
+)
 _SIDE_DIRECTORIES: Final = frozenset(("status", "quarantine"))
 _KINDS: Final = (
     (stat.S_ISLNK, "a symbolic link, which is not followed"),

@@ -20,6 +20,7 @@ from .disk import Disk
 from .tail import read_at
 
 ACKNOWLEDGED: Final = "acknowledged.json"
+BY_DELIVERY: Final = "delivery"
 _NEXT: Final = "acknowledged.json.next"
 _VERSION: Final = 1
 _MAX_BYTES: Final = 4096
@@ -43,10 +44,27 @@ def acknowledged_until(directory: Path, say: Callable[[str], None]) -> int:
         return 0
 
 
-def acknowledge(directory: Path, disk: Disk, until: int, *, force: bool = False, timeout: float = 5.0) -> int:
+def acknowledged_by_delivery(directory: Path) -> bool:
+    """Whether the time that holds was set by this package's own delivery, which knows more: see ``delivered.py``."""
+    try:
+        return bool(json.loads(_bytes(directory / ACKNOWLEDGED)).get("by", "") == BY_DELIVERY)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def acknowledge(
+    directory: Path,
+    disk: Disk,
+    until: int,
+    *,
+    force: bool = False,
+    by_delivery: bool = False,
+    timeout: float = 5.0,
+) -> int:
     """Record that everything up to ``until`` (nanoseconds since the epoch) is kept elsewhere. Returns what holds now.
 
-    That is a later time when one stands there already and ``force`` is False. It is on the disk on return. Raises
+    That is a later time when one stands there already and ``force`` is False. It is on the disk on return.
+    ``by_delivery``: it was delivered by this package, which also knows file by file (``delivered.py``). Raises
     OSError when it cannot be written, ValueError for a time that is none.
     """
     if _TIME.fullmatch(str(until)) is None:
@@ -59,7 +77,8 @@ def acknowledge(directory: Path, disk: Disk, until: int, *, force: bool = False,
             disk.unlink(following)
             return before
         disk.truncate(descriptor, 0)
-        data = json.dumps({"version": _VERSION, "until_unix_nano": str(until)}).encode() + b"\n"
+        tree = {"version": _VERSION, "until_unix_nano": str(until)} | ({"by": BY_DELIVERY} if by_delivery else {})
+        data = json.dumps(tree).encode() + b"\n"
         if (written := disk.write_at(descriptor, data, 0)) != len(data):
             raise OSError(f"only {written} of {len(data)} bytes could be written (is the disk full?)")
         _give_to_the_owner(descriptor, directory)
@@ -71,16 +90,19 @@ def acknowledge(directory: Path, disk: Disk, until: int, *, force: bool = False,
         disk.close(descriptor)
 
 
-def _read(path: Path) -> int:
+def _bytes(path: Path) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("not a regular file")
-        data = read_at(descriptor, _MAX_BYTES + 1, 0)
+        return read_at(descriptor, _MAX_BYTES + 1, 0)
     finally:
         os.close(descriptor)
+
+
+def _read(path: Path) -> int:
     try:
-        tree = json.loads(data)
+        tree = json.loads(_bytes(path))
     except (ValueError, RecursionError):
         raise ValueError("no JSON") from None
     if not isinstance(tree, dict) or type(tree.get("version")) is not int or tree["version"] != _VERSION:

@@ -25,6 +25,8 @@ from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 from opentelemetry.instrumentation.mcp_audit.render.text import iso_milliseconds
 
 from . import events, platform
+from .acknowledged import acknowledged_by_delivery
+from .delivered import Place, is_delivered, read_delivered
 from .disk import Disk
 from .ledger import Entry, Ledger
 from .reserve import Reserve
@@ -77,6 +79,8 @@ class Pruner:
         self._open: set[int] = set()
         self._until = 0
         self._not_before: dict[str, float] = {}
+        # How far each file was delivered, where delivery is what acknowledged: a clock set back makes times lie.
+        self._delivered: dict[str, Place] | None = None
         self._said: set[str] = set()
 
     def prune(self, need: int, until: int) -> int:
@@ -89,6 +93,7 @@ class Pruner:
             return 0  # without locks a living process's segment looks like any other
         if until != self._until:
             self._until, self._not_before = until, {}
+        self._delivered = read_delivered(self._directory) if acknowledged_by_delivery(self._directory) else None
         freed = 0
         names = iter(self._names(until))
         while freed < need:
@@ -172,6 +177,8 @@ class Pruner:
             self._not_before[path.name] = time.monotonic() + _AGAIN_SECONDS
             return None
         if time.time_ns() - written < self._min_age:
+            return None
+        if self._delivered is not None and not is_delivered(self._delivered, path.name, size):
             return None
         if last.stream_id != stream_id or last.number is None or not isinstance(head, str):
             return None
