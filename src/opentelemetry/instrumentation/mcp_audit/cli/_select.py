@@ -90,6 +90,11 @@ def _time_option(ctx: click.Context, parameter: click.Parameter, value: str | No
         ) from None
 
 
+def time_option(name: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes a time; its command gets nanoseconds since the epoch, or None."""
+    return click.option(name, metavar="TIME", callback=_time_option, help=text)
+
+
 _OPTIONS: Final = (
     click.option("--tool", metavar="GLOB", help="Name of the tool."),
     click.option("--user", metavar="GLOB", help="User id or e-mail address."),
@@ -99,10 +104,8 @@ _OPTIONS: Final = (
     click.option(
         "--event", "events", metavar="GLOB", multiple=True, help="tool_call, resource_read, gap, lifecycle, …"
     ),
-    click.option(
-        "--since", metavar="TIME", callback=_time_option, help="Received at or after: ISO 8601, or 30m, 1h, 2d."
-    ),
-    click.option("--until", metavar="TIME", callback=_time_option, help="Received before: ISO 8601, or 30m, 1h, 2d."),
+    time_option("--since", "Received at or after: ISO 8601, or 30m, 1h, 2d."),
+    time_option("--until", "Received before: ISO 8601, or 30m, 1h, 2d."),
     click.option("--trace", metavar="ID", help="Trace id, 32 hex characters."),
     click.option("--all", "lifecycle", is_flag=True, help="Also the records of streams that were opened and closed."),
 )

@@ -24,6 +24,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "ack": ("ack:command", "Say up to when records are kept elsewhere."),
     "ship": ("ship:command", "Deliver the trail to an OTLP endpoint."),
     "adopt": ("adopt:command", "Answer for the calls of processes that died."),
+    "replay": ("replay:command", "Send records again, out of a journal, an archive or a database."),
     "reconcile": ("reconcile:command", "Say which records one place has and another has not."),
     "sink": ("sink:command", "Keep what a Collector sends in SQL databases and files."),
     "relay": ("relay:command", "Stand between a Collector and a sink that refuses for a moment."),

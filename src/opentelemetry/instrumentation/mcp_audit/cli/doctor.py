@@ -26,6 +26,7 @@ from ._directory import journal
 from ._headings import answers
 from ._keyring import keyring
 from ._odd import not_read
+from ._probe import probe
 from ._processes import EPHEMERAL, processes
 from ._status import ProcessStatus, read_statuses
 
@@ -39,6 +40,7 @@ Examples:
   otel-mcp-audit doctor --json | jq '.checks[] | select(.light != "green")'
   OTEL_MCP_AUDIT_DIR=/var/lib/mcp-audit otel-mcp-audit doctor
   otel-mcp-audit doctor --collector http://127.0.0.1:8888
+  otel-mcp-audit doctor --probe /var/log/mcp-audit/audit.jsonl
 
 \b
 Run it as the user, and with the environment, that the server has.
@@ -48,13 +50,20 @@ Exit codes: 0 nothing red; 1 something is red; 2 wrong usage."""
 @click.command(epilog=EPILOG)
 @click.option("--json", "machine", is_flag=True, help="Everything as one JSON object.")
 @click.option("--collector", "metrics", metavar="URL", help="Also ask a Collector, by its metrics, what it dropped.")
+@click.option(
+    "--probe",
+    "place",
+    metavar="PLACE",
+    help="Also send a record all the way (it writes one: a heartbeat), and wait for it in PLACE: an archive or a database.",
+)
 @click.argument("paths", metavar="[DIRECTORY]...", nargs=-1, type=click.Path(readable=False))
-def command(machine: bool, metrics: str | None, paths: tuple[str, ...]) -> None:
-    """Look at the installation, the processes that are audited, and their journals; change nothing.
+def command(machine: bool, metrics: str | None, place: str | None, paths: tuple[str, ...]) -> None:
+    """Look at the installation, the processes that are audited, and their journals; change nothing
+    (but for --probe).
 
     DIRECTORY is a journal directory or a directory of these.
     """
-    content = examine(paths, metrics)
+    content = examine(paths, metrics, place)
     if machine:
         click.echo(json.dumps(content, ensure_ascii=False, indent=2))
     else:
@@ -62,7 +71,7 @@ def command(machine: bool, metrics: str | None, paths: tuple[str, ...]) -> None:
     raise click.exceptions.Exit(0 if content["healthy"] else 1)
 
 
-def examine(paths: Sequence[str], metrics: str | None = None) -> dict[str, Any]:
+def examine(paths: Sequence[str], metrics: str | None = None, place: str | None = None) -> dict[str, Any]:
     """``{"healthy", "checks": [{topic, light, text}], "packages": {name: version}, "processes": [STATUS], "journals":
     [JOURNAL], "answers": {heading: [sentence]}}``; STATUS has the members of a status file and ``state`` (live, dead),
     JOURNAL those of ``_directory.py``."""
@@ -93,6 +102,8 @@ def examine(paths: Sequence[str], metrics: str | None = None) -> dict[str, Any]:
     checks += _keyring(statuses)
     if metrics is not None:
         checks += collector(metrics)
+    if place is not None and directories:
+        checks.append(probe(directories[0], settings, place))
     newest = _newest(directories)
     checks += _checks.clock(newest[-1] if newest else None)
     return {

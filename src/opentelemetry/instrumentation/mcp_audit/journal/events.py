@@ -20,6 +20,7 @@ from opentelemetry.instrumentation.mcp_audit.record.attributes import (
     AUDIT_SCHEMA_VERSION,
     BOOT_ID,
     EVENT_GAP,
+    EVENT_HEARTBEAT,
     EVENT_LIFECYCLE,
     GAP_COUNT,
     GAP_FROM,
@@ -179,6 +180,11 @@ def gap(count: int, reason: str, since: int, until: int) -> AuditRecord:
             GAP_TO: str(until),
         },
     )
+
+
+def heartbeat() -> AuditRecord:
+    """Somebody looked whether records arrive."""
+    return _event(EVENT_HEARTBEAT, "EXECUTE", "success", {PROCESS_PID: os.getpid()})
 
 
 def _event(name: str, action: str, outcome: str, attributes: dict[str, AttributeValue]) -> AuditRecord:

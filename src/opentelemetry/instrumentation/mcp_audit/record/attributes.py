@@ -185,6 +185,7 @@ EVENT_CLIENT_PROMPT_GET: Final = "mcp_audit.client_prompt_get"
 EVENT_CLIENT_REQUEST: Final = "mcp_audit.client_request"
 EVENT_UNDELIVERED: Final = "mcp_audit.undelivered"
 EVENT_GAP: Final = "mcp_audit.gap"
+EVENT_HEARTBEAT: Final = "mcp_audit.heartbeat"
 EVENT_LIFECYCLE: Final = "mcp_audit.lifecycle"
 
 CLIENT_EVENTS: Final[dict[str, str]] = {

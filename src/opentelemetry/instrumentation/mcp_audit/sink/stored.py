@@ -50,6 +50,12 @@ def record_ids(engine: Engine) -> Iterator[str]:
         yield str(row.record_id)
 
 
+def has_record(engine: Engine, record_id: str) -> bool:
+    """Whether a record is there. Raises SQLAlchemyError."""
+    with engine.connect() as connection:
+        return connection.execute(select(AUDIT_LOG.c.id).where(AUDIT_LOG.c.record_id == record_id)).first() is not None
+
+
 def check_store(engine: Engine, name: str, report: Report, boot_id: str | None) -> None:
     """Hash, content and chain of each record, and its columns, into ``report``. Raises SQLAlchemyError."""
     check = CollectedCheck(name, boot_id)
