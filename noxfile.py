@@ -192,6 +192,7 @@ def servers(session: nox.Session) -> None:
 def sink(session: nox.Session) -> None:
     """What keeps records in databases: real servers, started by the tests (Debian: postgresql, mariadb-server)."""
     install(session, "sink", extras="cli,fast,sql,relay")
+    session.run("collector-config/distribution/build.sh", external=True)
     pytest(session, "tests/sink", "tests/relay")
 
 
