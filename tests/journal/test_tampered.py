@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from journals import journal, kinds, read, record, segments, until
 
+from opentelemetry.instrumentation.mcp_audit.journal.marker import read_marker
+
 
 def test_a_segment_deleted_while_open_is_noticed_counted_and_replaced(tmp_path: Path) -> None:
     said: list[str] = []
@@ -86,3 +88,23 @@ def test_a_segment_cut_while_open_is_left_and_what_was_cut_off_counted(tmp_path:
         f"{cut.name} was cut to {size} bytes with its 4 records while it was being written"
     )
     assert [entry.kind for entry in trail._ledger.backwards() if entry.file == cut.name] == ["opened"]
+
+
+def test_a_marker_deleted_while_calls_are_in_flight_is_made_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    trail = journal(tmp_path, said.append, fsync_interval=0.01)
+    trail.open()
+    in_flight = record("one")
+    mark = trail.begin(in_flight.event_name, in_flight.time, dict(in_flight.attributes), "", "")
+    (marker,) = tmp_path.glob("*.calls")
+    marker.unlink()
+    trail.append(record("two"))
+    until(marker.exists)
+    until(lambda: bool(said))
+    (slot,) = read_marker(marker).calls
+    assert slot.call.attributes["audit.record.id"] == in_flight.attributes["audit.record.id"]
+    assert said == [f"{marker.name} was deleted while calls were in flight; it is made again"]
+    trail.append(in_flight, mark)
+    assert read_marker(marker).calls == []
+    trail.close()
+    assert not marker.exists()

@@ -158,6 +158,10 @@ class Keeper:
         writing.segment.release()
         return True
 
+    def renew_marker(self) -> None:
+        """Make the marker again if somebody deleted it. Raises OSError."""
+        self._marker.renew()
+
     def let_go(self) -> None:
         """Close the files as they are."""
         for writing in (self.current, self.next):

@@ -160,6 +160,16 @@ class Marker:
         except OSError as error:
             self._failed(error)
 
+    def renew(self) -> None:
+        """Make the file again if somebody deleted it, with the calls that are in flight. Raises OSError."""
+        file = self._file
+        if file is None or os.fstat(file.descriptor).st_nlink or not os.path.isdir(self._directory):
+            return  # where the whole directory went, the segment's own check says so, and its next one makes it again
+        try:
+            self._lock.hold(_LOCK_SECONDS, lambda: self._renew(file))
+        except (Busy, Reentered):
+            return  # the next tick looks again
+
     def after_fork_in_child(self) -> None:
         """Forget the parent's marker; closing our copy gives no lock back, it is one with the parent's."""
         file = self._file
@@ -213,6 +223,17 @@ class Marker:
                 self._disk.unlink(file.path)
         finally:
             self._disk.close(file.descriptor)
+
+    def _renew(self, file: _File) -> None:
+        if self._file is not file:
+            return
+        descriptor = self._made(file.path)
+        self._disk.allocate(descriptor, (1 + self._slots) * SLOT_BYTES)
+        for slot in {token % _TOKEN for token in list(self._taken)}:
+            self._disk.write_at(descriptor, read_at(file.descriptor, SLOT_BYTES, slot * SLOT_BYTES), slot * SLOT_BYTES)
+        self._file = _File(file.path, descriptor)
+        # The old descriptor stays open: a call that took its slot just now may be about to write there.
+        self._say(f"{file.path.name} was deleted while calls were in flight; it is made again")
 
     def _grow(self) -> int | None:
         """One of twice as many slots; None when there is no file, no room, or another thread takes too long."""

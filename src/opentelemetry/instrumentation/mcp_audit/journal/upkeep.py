@@ -98,7 +98,7 @@ class Upkeep:
         except (Busy, Reentered):
             return True
         self._sync(current)
-        self._trouble([self._rotate, self._settle, self._measure])
+        self._trouble([self._keeper.renew_marker, self._rotate, self._settle, self._measure])
         return self._losses.gap is not None or bool(self._retired) or self.trouble is not None
 
     def _commit(self) -> None:
