@@ -6,6 +6,7 @@ nox -s stacks          the coverage matrix, once a stack: mcp 1.x and 2.x, fastm
 nox -s fuzz            a small share of the fuzz of the wire
 nox -s below_floor     an MCP SDK older than the oldest supported one
 nox -s coverage_page   docs/coverage.md, from the results of `stacks`
+nox -s disasters       power cuts, kills, full disks: a share of each campaign
 nox -s servers         published servers that this project did not write
 nox -s sink            the sink into real PostgreSQL, MariaDB and SQLite
 nox -s collector       the Collector's configurations with the real Collector, which is built when it was not yet
@@ -32,6 +33,7 @@ nox.options.sessions = [
     "lint",
     "package",
     "core",
+    "disasters",
     "stacks",
     "below_floor",
     "fuzz",
@@ -47,6 +49,7 @@ nox.options.error_on_external_run = True
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
 # Directories of tests that have a session of their own.
 ELSEWHERE = ["coverage", "servers", "floor", "fuzz", "sink", "relay", "collector", "launch", "peers", "foreign"]
+ELSEWHERE += ["crash", "faults"]
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 OLDEST_OTEL = [
     "opentelemetry-api==1.39.0",
@@ -186,6 +189,13 @@ def servers(session: nox.Session) -> None:
     """Published MCP servers under `opentelemetry-instrument`, each in an environment of its own."""
     install(session, "servers")
     pytest(session, "tests/servers")
+
+
+@nox.session(python=MAIN)
+def disasters(session: nox.Session) -> None:
+    """A seeded share of the campaigns: what a crash may leave, real kills under load, disks that are full, delivery's faults."""
+    install(session, "test", *CORE_STACK, *NEWEST_OTEL)
+    pytest(session, "tests/crash", "tests/faults")
 
 
 @nox.session(python=MAIN)
