@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -41,6 +42,18 @@ def _tokens_name_the_user() -> bool:
 
 # Before mcp 1.27.2 the SDK's own access token has a client and no user.
 TOKENS_NAME_THE_USER = _tokens_name_the_user()
+
+
+def _cancels_at_the_end() -> bool:
+    if V2:
+        return True
+    from mcp.server.lowlevel import Server
+
+    return not FASTMCP and "cancel_scope.cancel" in inspect.getsource(Server.run)
+
+
+# Whether the end of a connection cancels its calls in flight; else they finish (mcp 1.24, fastmcp 2 and 3).
+CANCELS_AT_THE_END = _cancels_at_the_end()
 
 TOKENS = {
     "alice-token": {
@@ -224,9 +237,15 @@ def asgi_app(made: Any, *, stateless: bool = False) -> Any:
     return made.streamable_http_app()
 
 
-def guarded_app(made: Any) -> Any:
-    """The streamable HTTP application with its check of Host and Origin on (the SDK's own have it on for localhost)."""
-    return made.http_app(path="/mcp", host_origin_protection=True) if FASTMCP else asgi_app(made)
+def guarded_app(made: Any, transport: str = "http-stateful") -> Any:
+    """The application of an HTTP transport with its check of Host and Origin on (the SDK's have it on for localhost)."""
+    stateless = transport == "http-stateless"
+    if not FASTMCP:
+        return sse_app(made) if transport == "http-sse" else asgi_app(made, stateless=stateless)
+    guard = {"host_origin_protection": True} if guards_host() else {}
+    if transport == "http-sse":
+        return made.http_app(path="/sse", transport="sse", **guard)
+    return made.http_app(path="/mcp", stateless_http=stateless, **guard)
 
 
 def guards_host() -> bool:

@@ -18,6 +18,7 @@ if stack.V2 or stack.FASTMCP:
     pytest.skip("tasks of the SDK itself are in mcp 1.x alone", allow_module_level=True)
 
 
+@pytest.mark.cell("task created", transport="memory")
 async def test_a_task_and_its_result_share_the_call_id() -> None:
     from mcp.server.lowlevel import Server
     from mcp.shared.memory import create_connected_server_and_client_session
