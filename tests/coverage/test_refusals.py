@@ -484,7 +484,7 @@ async def test_nothing_changes_for_the_client() -> None:
 
 @pytest.mark.cell("flood of refusals", transport="http-stateful")
 async def test_a_flood_costs_no_authenticated_call_its_record() -> None:
-    """Six hundred refusals over the wire, calls of an authenticated user in between (100,000 in process: tests/refusals)."""
+    """Three hundred refusals over the wire, calls of an authenticated user in between (100,000 in process: tests/refusals)."""
     with capture_audit(refusals_per_minute=7) as audit, serving(stack.asgi_app(stack.server(auth=True))) as url:
 
         async def flood(http: httpx.AsyncClient, requests: int) -> None:
@@ -493,12 +493,12 @@ async def test_a_flood_costs_no_authenticated_call_its_record() -> None:
                 assert answer.status_code == 401
 
         async with raw(url) as http, stack.over_http(url, ALICE) as caller:
-            floods = [asyncio.ensure_future(flood(http, 200)) for _ in range(3)]
-            for number in range(100):
+            floods = [asyncio.ensure_future(flood(http, 100)) for _ in range(3)]
+            for number in range(50):
                 await caller.tool("add", {"a": number, "b": 1})
             await asyncio.gather(*floods)
     calls = audit.tool_calls("add")
-    assert [call.arguments["a"] for call in calls] == list(range(100))
+    assert [call.arguments["a"] for call in calls] == list(range(50))
     assert {call.attributes["audit.outcome"] for call in calls} == {"success"}
     own = len(denials(audit.records))
     counted = sum(
@@ -506,7 +506,7 @@ async def test_a_flood_costs_no_authenticated_call_its_record() -> None:
         for record in audit.records
         if record.event == "mcp_audit.summary"
     )
-    assert own + counted == 600
+    assert own + counted == 300
     assert own % 7 == 0 and own <= 21  # a window is a minute; a slow machine may see three
     assert not any(SECRET in record.line for record in audit.records)
 
