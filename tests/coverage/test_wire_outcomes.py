@@ -12,20 +12,16 @@ import asking
 import pytest
 import stack
 import wire
+from cells import TRANSPORTS
+from serving import serving
 from test_matrix import Trail, check, connected, journal_records
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
 pytestmark = pytest.mark.timeout(120)
 
-STREAMS = ["memory", "stdio", "http-stateful", "http-stateless", "http-sse"]
 
-
-@pytest.fixture(params=STREAMS)
-def transport(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.cell("malformed params")
 @pytest.mark.cell("unknown method")
 async def test_malformed_params_and_an_unknown_method(transport: str, tmp_path: Path) -> None:
@@ -48,7 +44,7 @@ async def test_malformed_params_and_an_unknown_method(transport: str, tmp_path: 
             "rpc.response.status_code": "-32602",
             "mcp_audit.level": "request",
             "mcp_audit.policy.rule": "calls",
-            "network.transport": {"memory": None, "stdio": "pipe"}.get(transport, "tcp"),
+            "network.transport": {"memory": None, "stdio": "pipe"}.get(transport.removesuffix("-modern"), "tcp"),
         },
     )
     if transport.startswith("http"):
@@ -242,6 +238,40 @@ async def test_an_answer_that_is_no_text_is_undelivered(tmp_path: Path) -> None:
         },
     )
     assert lost["audit.record.id"] != outcome["audit.record.id"]
+
+
+@pytest.mark.parametrize("transport", ["http-stateful", "http-stateless"])
+@pytest.mark.cell("undeliverable or unserialisable response")
+async def test_an_answer_over_http_that_is_no_text_is_undelivered(transport: str) -> None:
+    made = stack.server()
+
+    def unsayable() -> str:
+        return "\ud800"
+
+    made.tool(**({} if stack.FASTMCP else {"structured_output": False}))(unsayable)
+    app = stack.asgi_app(made, stateless=transport == "http-stateless")
+    with capture_audit() as audit, serving(app) as url:
+        async with stack.over_http(url, {}) as caller:
+            # Some clients hear that there is no answer, others wait for it.
+            call = asyncio.ensure_future(caller.tool("unsayable"))
+            lost = Trail(
+                lambda: [dict(one.attributes) for one in audit.records if one.event == "mcp_audit.undelivered"]
+            )
+            (undelivered,) = await lost.wait_for(1)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+    (outcome,) = [record.attributes for record in audit.tool_calls("unsayable")]
+    check(outcome, {"mcp_audit.outcome.detail": "ok"})
+    check(
+        undelivered,
+        {
+            "gen_ai.tool.name": "unsayable",
+            "mcp_audit.call.id": outcome["mcp_audit.call.id"],
+            "audit.outcome": "failure",
+            "error.type": "PydanticSerializationError",
+            "network.transport": "tcp",
+        },
+    )
 
 
 @pytest.mark.cell("server-initiated elicitation or sampling", transport="memory")
