@@ -12,6 +12,7 @@ import gc
 import inspect
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -501,18 +502,30 @@ def serve_stdio(made: Any) -> None:
         made.run(transport="stdio")
 
 
-def serve_http(made: Any, transport: str, port: int) -> None:
-    """Serve over HTTP on a port of this machine, as a process of its own."""
+def serve_http(made: Any, transport: str, port_file: Path) -> None:
+    """Serve over HTTP as a process of its own, on a free port that is told in ``port_file`` once it is open."""
     import uvicorn
 
     app = sse_app(made) if transport == "http-sse" else asgi_app(made, stateless=transport == "http-stateless")
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port_file.with_suffix(".new").write_text(str(listener.getsockname()[1]))
+        port_file.with_suffix(".new").rename(port_file)
+        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-    if len(sys.argv) == 4:
-        # launcher.py stack.py TRANSPORT PORT
-        serve_http(server(), sys.argv[2], int(sys.argv[3]))
+    if len(sys.argv) == 4 and sys.argv[3].isdigit():  # COMPAT
+        import uvicorn
+
+        _t = sys.argv[2]
+        _app = sse_app(server()) if _t == "http-sse" else asgi_app(server(), stateless=_t == "http-stateless")
+        uvicorn.run(_app, host="127.0.0.1", port=int(sys.argv[3]), log_level="critical", timeout_graceful_shutdown=1)
+    elif len(sys.argv) == 4:
+        # launcher.py stack.py TRANSPORT PORT_FILE
+        serve_http(server(), sys.argv[2], Path(sys.argv[3]))
     else:
         run_stdio()
