@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,6 +43,18 @@ def _tokens_name_the_user() -> bool:
 
 # Before mcp 1.27.2 the SDK's own access token has a client and no user.
 TOKENS_NAME_THE_USER = _tokens_name_the_user()
+
+
+def _cancels_at_the_end() -> bool:
+    if V2:
+        return True
+    from mcp.server.lowlevel import Server
+
+    return not FASTMCP and "cancel_scope.cancel" in inspect.getsource(Server.run)
+
+
+# Whether the end of a connection cancels its calls in flight; else they finish (mcp 1.24, fastmcp 2 and 3).
+CANCELS_AT_THE_END = _cancels_at_the_end()
 
 TOKENS = {
     "alice-token": {
@@ -224,9 +238,15 @@ def asgi_app(made: Any, *, stateless: bool = False) -> Any:
     return made.streamable_http_app()
 
 
-def guarded_app(made: Any) -> Any:
-    """The streamable HTTP application with its check of Host and Origin on (the SDK's own have it on for localhost)."""
-    return made.http_app(path="/mcp", host_origin_protection=True) if FASTMCP else asgi_app(made)
+def guarded_app(made: Any, transport: str = "http-stateful") -> Any:
+    """The application of an HTTP transport with its check of Host and Origin on (the SDK's have it on for localhost)."""
+    stateless = transport == "http-stateless"
+    if not FASTMCP:
+        return sse_app(made) if transport == "http-sse" else asgi_app(made, stateless=stateless)
+    guard = {"host_origin_protection": True} if guards_host() else {}
+    if transport == "http-sse":
+        return made.http_app(path="/sse", transport="sse", **guard)
+    return made.http_app(path="/mcp", stateless_http=stateless, **guard)
 
 
 def guards_host() -> bool:
@@ -482,18 +502,30 @@ def serve_stdio(made: Any) -> None:
         made.run(transport="stdio")
 
 
-def serve_http(made: Any, transport: str, port: int) -> None:
-    """Serve over HTTP on a port of this machine, as a process of its own."""
+def serve_http(made: Any, transport: str, port_file: Path) -> None:
+    """Serve over HTTP as a process of its own, on a free port that is told in ``port_file`` once it is open."""
     import uvicorn
 
     app = sse_app(made) if transport == "http-sse" else asgi_app(made, stateless=transport == "http-stateless")
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="critical", timeout_graceful_shutdown=1)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port_file.with_suffix(".new").write_text(str(listener.getsockname()[1]))
+        port_file.with_suffix(".new").rename(port_file)
+        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-    if len(sys.argv) == 4:
-        # launcher.py stack.py TRANSPORT PORT
-        serve_http(server(), sys.argv[2], int(sys.argv[3]))
+    if len(sys.argv) == 4 and sys.argv[3].isdigit():  # COMPAT
+        import uvicorn
+
+        _t = sys.argv[2]
+        _app = sse_app(server()) if _t == "http-sse" else asgi_app(server(), stateless=_t == "http-stateless")
+        uvicorn.run(_app, host="127.0.0.1", port=int(sys.argv[3]), log_level="critical", timeout_graceful_shutdown=1)
+    elif len(sys.argv) == 4:
+        # launcher.py stack.py TRANSPORT PORT_FILE
+        serve_http(server(), sys.argv[2], Path(sys.argv[3]))
     else:
         run_stdio()

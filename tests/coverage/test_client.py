@@ -59,6 +59,7 @@ async def test_off_by_default_nothing_is_wrapped() -> None:
     assert len(audit.outcomes()) == 5
 
 
+@pytest.mark.cell("the client's view", transport="memory")
 async def test_both_views_of_the_same_calls() -> None:
     with capture_audit(client=True, level="request_response") as audit:
         async with stack.in_memory(stack.server()) as caller:
@@ -89,10 +90,11 @@ async def test_both_views_of_the_same_calls() -> None:
     assert not hasattr(ClientSession.send_request, "__wrapped__")
 
 
-@pytest.mark.parametrize("stateless", [False, True])
-async def test_over_http_both_views_are_of_one_trace(stateless: bool) -> None:
+@pytest.mark.parametrize("transport", ["http-stateful", "http-stateless"])
+@pytest.mark.cell("the client's view")
+async def test_over_http_both_views_are_of_one_trace(transport: str) -> None:
     tracer = TracerProvider().get_tracer("test")
-    app = stack.asgi_app(stack.server(), stateless=stateless)
+    app = stack.asgi_app(stack.server(), stateless=transport == "http-stateless")
     with capture_audit(client=True) as audit, serving(app) as url:
         async with stack.over_http(url, {}) as caller:
             with tracer.start_as_current_span("agent") as span:
@@ -137,6 +139,7 @@ async def test_without_a_span_nothing_is_added_to_the_request() -> None:
     assert all("traceparent" not in meta for role, meta in seen if role == "server")
 
 
+@pytest.mark.cell("the client's view", transport="memory")
 async def test_the_client_s_own_time_limit_and_cancel() -> None:
     with capture_audit(client=True) as audit:
         async with stack.in_memory(stack.server()) as caller:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -75,7 +74,7 @@ async def test_a_client_that_goes_with_a_call_in_flight(transport: str, tmp_path
     if transport == "memory-modern":
         pytest.skip("a client that calls the server's own code can cancel a call, and cannot leave it alone")
     # Where the SDK does not notice, or lets a tool finish, the call succeeds for nobody.
-    finishes = transport == "http-stateful" or (stack.FASTMCP and not stack.V2 and transport != "memory")
+    finishes = transport == "http-stateful" or (not stack.CANCELS_AT_THE_END and transport != "memory")
     stack.PAUSING.clear()
     async with AsyncExitStack() as exits:
         caller, trail = await exits.enter_async_context(connected(transport, tmp_path))
@@ -132,19 +131,15 @@ def message(number: int | None, method: str, params: dict[str, Any]) -> dict[str
 @contextmanager
 def http_process(transport: str, directory: Path) -> Iterator[tuple[str, Callable[[], bool]]]:
     """A server process over HTTP: its URL, and whether it has ended."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    command = [sys.executable, str(HERE / "launcher.py"), str(HERE / "stack.py"), transport, str(port)]
+    port_file = directory.with_name("port")
+    command = [sys.executable, str(HERE / "launcher.py"), str(HERE / "stack.py"), transport, str(port_file)]
     process = subprocess.Popen(command, env={**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory)})
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 1):
-                break
+        deadline = time.monotonic() + 60
+        while not port_file.exists():
             assert process.poll() is None and time.monotonic() < deadline, "the server did not start"
             time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/mcp", lambda: process.poll() is not None
+        yield f"http://127.0.0.1:{port_file.read_text()}/mcp", lambda: process.poll() is not None
         assert process.wait(20) == -signal.SIGKILL
     finally:
         process.kill()
@@ -175,7 +170,7 @@ async def test_a_process_that_is_killed_inside_a_tool(transport: str, tmp_path: 
         pytest.skip("client and server are one process, which is the one that is killed")
     # The client's own way to say that its server is gone is not what is looked at.
     with suppress(Exception):
-        async with process(transport, tmp_path) as (caller, ended):
+        async with process(transport, tmp_path / "audit") as (caller, ended):
             # Older clients over HTTP never hear of it: whoever sees the end first, the client or the process, will do.
             call = asyncio.ensure_future(caller.tool("die"))
             for _ in range(600):
@@ -183,9 +178,9 @@ async def test_a_process_that_is_killed_inside_a_tool(transport: str, tmp_path: 
                     break
                 await asyncio.sleep(0.05)
             call.cancel()
-    command = [sys.executable, "-m", "opentelemetry.instrumentation.mcp_audit.cli", "adopt", str(tmp_path)]
+    command = [sys.executable, "-m", "opentelemetry.instrumentation.mcp_audit.cli", "adopt", str(tmp_path / "audit")]
     await asyncio.to_thread(subprocess.run, command, check=True, timeout=60, stdout=subprocess.DEVNULL)
-    (record,) = [one for one in journal_records(tmp_path) if one.get("gen_ai.tool.name") == "die"]
+    (record,) = [one for one in journal_records(tmp_path / "audit") if one.get("gen_ai.tool.name") == "die"]
     check(
         record,
         {

@@ -81,8 +81,10 @@ def expected_details() -> list[tuple[str, str | None, str]]:
     return [*found, ("no/such", "no/such", "unknown_method")] if SEES_DISPATCH else found
 
 
-@pytest.mark.parametrize("modern", [False, True])
-async def test_alone_each_request_has_one_record(modern: bool) -> None:
+@pytest.mark.parametrize("transport", ["memory", "memory-modern"])
+@pytest.mark.cell("middleware without hooks")
+async def test_alone_each_request_has_one_record(transport: str) -> None:
+    modern = transport == "memory-modern"
     if modern and not stack.V2:
         pytest.skip(f"{stack.NAME} does not speak {stack.MODERN}")
     server = audited_server()
@@ -125,6 +127,7 @@ async def test_alone_and_hooked_the_records_agree() -> None:
 
 
 @pytest.mark.parametrize("first", ["hooks", "middleware"])
+@pytest.mark.cell("middleware beside hooks", transport="memory")
 async def test_beside_the_hooks_there_is_one_record(first: str) -> None:
     made = [audited_server()] if first == "middleware" else []
     mcp_audit.McpAuditInstrumentor().instrument()
@@ -152,6 +155,7 @@ async def test_beside_the_hooks_there_is_one_record(first: str) -> None:
     assert told(audit, "mcp_audit.outcome.detail")[4:6] == [("unknown_tool",), ("invalid_arguments",)]
 
 
+@pytest.mark.cell("middleware without hooks", transport="memory")
 async def test_twice_in_the_list_is_once_in_the_trail() -> None:
     server = audited_server()
     if stack.FASTMCP:
@@ -244,8 +248,10 @@ async def test_a_cancelled_call_has_its_record() -> None:
     assert told(audit, "audit.target.id", "mcp_audit.outcome.detail") == [(name, "cancelled")]
 
 
-@pytest.mark.parametrize("stateless", [False, True])
-async def test_over_http_the_actor_is_the_token_s(stateless: bool) -> None:
+@pytest.mark.parametrize("transport", ["http-stateful", "http-stateless"])
+@pytest.mark.cell("middleware without hooks")
+async def test_over_http_the_actor_is_the_token_s(transport: str) -> None:
+    stateless = transport == "http-stateless"
     server = audited_server(auth=True)
     with capture_audit(hooks=False) as audit:
         with serving(stack.asgi_app(server, stateless=stateless)) as url:
@@ -284,6 +290,7 @@ else:
 HANDSHAKE = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 
 
+@pytest.mark.cell("middleware without hooks", transport="stdio")
 def test_a_process_with_the_middleware_alone_ends_its_journal_well(tmp_path: Path) -> None:
     """By hand: the SDKs' clients end a server by a signal when it takes longer than two seconds to end."""
     directory = tmp_path / "audit"

@@ -25,6 +25,7 @@ IN_PROCESS = pytest.mark.skipif(
 
 
 @IN_PROCESS
+@pytest.mark.cell("call in process", transport="memory")
 async def test_a_call_in_process_is_recorded_as_such() -> None:
     with capture_audit() as audit:
         made = stack.server()
@@ -56,6 +57,7 @@ async def test_a_call_in_process_is_recorded_as_such() -> None:
 
 
 @IN_PROCESS
+@pytest.mark.cell("no phantom and no duplicate", transport="memory")
 async def test_a_call_in_process_inside_a_request_is_that_requests() -> None:
     with capture_audit() as audit:
         made = stack.server()
@@ -73,6 +75,7 @@ async def test_a_call_in_process_inside_a_request_is_that_requests() -> None:
     assert told == [("outer", None), ("outer", "process")]
 
 
+@pytest.mark.cell("no phantom and no duplicate", transport="stdio")
 async def test_a_client_that_asks_twice_is_counted_twice(tmp_path: Path) -> None:
     async with wire.stdio_process(tmp_path) as server:
         await server.initialize()
@@ -86,6 +89,7 @@ async def test_a_client_that_asks_twice_is_counted_twice(tmp_path: Path) -> None
     assert first["mcp_audit.call.id"] != second["mcp_audit.call.id"]
 
 
+@pytest.mark.cell("no phantom and no duplicate", transport="stdio")
 async def test_batches_and_notifications_and_noise_are_no_requests(tmp_path: Path) -> None:
     """No supported SDK accepts a JSON-RPC batch: nothing in it is served, and nothing is recorded."""
     batch = [wire.call(1, "add", {"a": 1, "b": 1}), wire.call(2, "add", {"a": 2, "b": 2})]
@@ -106,6 +110,7 @@ async def test_batches_and_notifications_and_noise_are_no_requests(tmp_path: Pat
 
 
 @pytest.mark.skipif(not stack.V2, reason=f"{stack.NAME} does not speak {stack.MODERN}")
+@pytest.mark.cell("no phantom and no duplicate", transport="http-modern")
 async def test_the_listing_of_modern_http_is_no_request() -> None:
     with wire.capture_every_method() as audit, serving(stack.asgi_app(stack.server())) as url:
         async with stack.over_http(url, {}, modern=True) as caller:
@@ -119,6 +124,7 @@ async def test_the_listing_of_modern_http_is_no_request() -> None:
 
 
 @pytest.mark.skipif(not stack.FASTMCP, reason="proxies are fastmcp's")
+@pytest.mark.cell("proxied call", transport="memory")
 async def test_a_proxy_is_two_requests() -> None:
     from fastmcp import FastMCP
 
@@ -139,6 +145,7 @@ async def test_a_proxy_is_two_requests() -> None:
 
 
 @pytest.mark.skipif(not stack.FASTMCP, reason="mounts are fastmcp's")
+@pytest.mark.cell("mounted call in process", transport="memory")
 async def test_a_mounted_call_in_process_is_counted_once() -> None:
     from fastmcp import FastMCP
 
@@ -153,6 +160,7 @@ async def test_a_mounted_call_in_process_is_counted_once() -> None:
     check(record.attributes, {"gen_ai.tool.name": "child_add", "mcp_audit.initiator": "process"})
 
 
+@pytest.mark.cell("no phantom and no duplicate", transport="memory")
 async def test_in_flight_together_each_has_its_own_record() -> None:
     with capture_audit() as audit:
         async with stack.in_memory(stack.server()) as caller:

@@ -12,20 +12,18 @@ import asking
 import pytest
 import stack
 import wire
+from cells import TRANSPORTS
+from serving import serving
 from test_matrix import Trail, check, connected, journal_records
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
 pytestmark = pytest.mark.timeout(120)
 
-STREAMS = ["memory", "stdio", "http-stateful", "http-stateless", "http-sse"]
 
-
-@pytest.fixture(params=STREAMS)
-def transport(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.cell("malformed params")
+@pytest.mark.cell("unknown method")
 async def test_malformed_params_and_an_unknown_method(transport: str, tmp_path: Path) -> None:
     async with connected(transport, tmp_path) as (caller, trail):
         await wire.send_raw(caller, "tools/call", {"arguments": {}})
@@ -46,7 +44,7 @@ async def test_malformed_params_and_an_unknown_method(transport: str, tmp_path: 
             "rpc.response.status_code": "-32602",
             "mcp_audit.level": "request",
             "mcp_audit.policy.rule": "calls",
-            "network.transport": {"memory": None, "stdio": "pipe"}.get(transport, "tcp"),
+            "network.transport": {"memory": None, "stdio": "pipe"}.get(transport.removesuffix("-modern"), "tcp"),
         },
     )
     if transport.startswith("http"):
@@ -68,6 +66,7 @@ async def test_malformed_params_and_an_unknown_method(transport: str, tmp_path: 
     assert len({record["audit.record.id"] for record in (*records, served)}) == 3
 
 
+@pytest.mark.cell("request before initialize", transport="stdio")
 async def test_a_request_before_initialize(tmp_path: Path) -> None:
     async with wire.stdio_process(tmp_path) as server:
         await server.send(wire.call(1, "add", {"a": 1, "b": 2}))
@@ -101,6 +100,8 @@ async def test_initialize_is_recorded_where_a_rule_asks_for_it() -> None:
 
 
 @pytest.mark.skipif(not stack.V2, reason="mcp 1.x has one protocol era")
+@pytest.mark.cell("request of another protocol era", transport="stdio")
+@pytest.mark.cell("request of another protocol era", transport="stdio-modern")
 async def test_requests_of_the_other_era(tmp_path: Path) -> None:
     prefix = "io.modelcontextprotocol/"
     envelope = {prefix + "protocolVersion": stack.MODERN, prefix + "clientCapabilities": {}}
@@ -136,18 +137,16 @@ async def test_requests_of_the_other_era(tmp_path: Path) -> None:
     check(missing, {"jsonrpc.request.id": "3", "mcp_audit.outcome.detail": "invalid_params", "error.type": "-32602"})
 
 
+@pytest.mark.cell("end of input with calls in flight", transport="stdio")
 async def test_the_end_of_input_with_calls_in_flight(tmp_path: Path) -> None:
+    if not stack.CANCELS_AT_THE_END:
+        pytest.skip("the stack lets calls finish when its client is gone: such a call succeeds, for nobody")
     async with wire.stdio_process(tmp_path) as server:
         await server.initialize()
         await server.send(wire.call(1, "wait"), wire.call(2, "add", {"a": 1, "b": 1}))
         await server.answer(2)
         assert server.process.stdin is not None
         server.process.stdin.close()
-        if stack.FASTMCP and not stack.V2:
-            # fastmcp 2 and 3 let handlers finish, which takes this one half a minute.
-            server.process.kill()
-            await server.process.wait()
-            return
         await asyncio.wait_for(server.process.wait(), 20)
     records = {record["gen_ai.tool.name"]: record for record in journal_records(tmp_path)}
     assert set(records) == {"wait", "add"}
@@ -157,10 +156,9 @@ async def test_the_end_of_input_with_calls_in_flight(tmp_path: Path) -> None:
     )
 
 
-async def test_a_client_that_stops_waiting(transport: str, tmp_path: Path) -> None:
+@pytest.mark.cell("client timeout", transport="memory")
+async def test_a_client_that_stops_waiting() -> None:
     """1.x clients tell nobody: the call goes on until the connection ends; 2.x clients cancel what they gave up."""
-    if transport != "memory":
-        pytest.skip("the same notification, or none, as over memory")
     with capture_audit() as audit:
         async with stack.in_memory(stack.server()) as caller:
             if stack.V2:
@@ -207,6 +205,7 @@ def all_records(directory: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.cell("undeliverable or unserialisable response", transport="stdio")
 async def test_an_answer_that_is_no_text_is_undelivered(tmp_path: Path) -> None:
     script = tmp_path / "surrogate.py"
     script.write_text(SURROGATE)
@@ -241,6 +240,41 @@ async def test_an_answer_that_is_no_text_is_undelivered(tmp_path: Path) -> None:
     assert lost["audit.record.id"] != outcome["audit.record.id"]
 
 
+@pytest.mark.parametrize("transport", ["http-stateful", "http-stateless"])
+@pytest.mark.cell("undeliverable or unserialisable response")
+async def test_an_answer_over_http_that_is_no_text_is_undelivered(transport: str) -> None:
+    made = stack.server()
+
+    def unsayable() -> str:
+        return "\ud800"
+
+    made.tool(**({} if stack.FASTMCP else {"structured_output": False}))(unsayable)
+    app = stack.asgi_app(made, stateless=transport == "http-stateless")
+    with capture_audit() as audit, serving(app) as url:
+        async with stack.over_http(url, {}) as caller:
+            # Some clients hear that there is no answer, others wait for it.
+            call = asyncio.ensure_future(caller.tool("unsayable"))
+            lost = Trail(
+                lambda: [dict(one.attributes) for one in audit.records if one.event == "mcp_audit.undelivered"]
+            )
+            (undelivered,) = await lost.wait_for(1)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+    (outcome,) = [record.attributes for record in audit.tool_calls("unsayable")]
+    check(outcome, {"mcp_audit.outcome.detail": "ok"})
+    check(
+        undelivered,
+        {
+            "gen_ai.tool.name": "unsayable",
+            "mcp_audit.call.id": outcome["mcp_audit.call.id"],
+            "audit.outcome": "failure",
+            "error.type": "PydanticSerializationError",
+            "network.transport": "tcp",
+        },
+    )
+
+
+@pytest.mark.cell("server-initiated elicitation or sampling", transport="memory")
 async def test_what_the_server_asks(tmp_path: Path) -> None:
     made = asking.asking_server()
     for level in ("request", "request_response"):
@@ -272,6 +306,7 @@ async def test_what_the_server_asks(tmp_path: Path) -> None:
     assert asked.result == {"action": "accept", "content": {"age": 7}}
 
 
+@pytest.mark.cell("server-initiated elicitation or sampling", transport="memory")
 async def test_what_the_server_asks_the_model() -> None:
     with capture_audit() as audit:
         async with asking.answering(asking.asking_server()) as caller:
@@ -283,6 +318,7 @@ async def test_what_the_server_asks_the_model() -> None:
 
 
 @pytest.mark.skipif(stack.NAME != "mcp 2.x", reason="rounds are asked for by MCPServer on mcp 2.x")
+@pytest.mark.cell("input_required round", transport="memory-modern")
 async def test_rounds_are_one_logical_call() -> None:
     with capture_audit() as audit:
         async with asking.answering(asking.asking_server(), modern=True) as caller:

@@ -34,8 +34,16 @@ def capture_every_method(level: Level = "metadata") -> Iterator[AuditCapture]:
 
 
 async def send_raw(caller: stack.Caller, method: str, params: dict[str, Any]) -> None:
-    """Send a request as it is, past the client's models; the answer is not waited for."""
+    """Send a request as it is, past the client's models; on mcp 1.x the answer is not waited for."""
     if stack.V2:
+        envelope = caller._envelope()
+        params = {**params, "_meta": envelope} if envelope else params
+        if envelope and caller.http is not None:
+            # Past the client's own headers as well, which name the tool.
+            headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": stack.MODERN}
+            request = {"jsonrpc": "2.0", "id": "raw-1", "method": method, "params": params}
+            await caller.http.post(caller.url, json=request, headers={**headers, "mcp-method": method})
+            return
         await asyncio.gather(caller.session._dispatcher.send_raw_request(method, params), return_exceptions=True)
         return
     from mcp.shared.message import SessionMessage

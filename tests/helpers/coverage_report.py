@@ -15,18 +15,19 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "coverage"))
-from cells import OUTCOMES, TRANSPORTS
+from cells import OUTCOMES, TRANSPORTS, UNTESTED
 
 HEAD = """# Coverage
 
 Whatever becomes of a request, one record says so. Each cell below is a test with a real server and a real client
 (`tests/coverage/`), over HTTP with a real uvicorn and bearer tokens, in an environment of its own for each column.
 **recorded**: the test ran and found exactly the record, with its values. **n/a**: the cell makes no sense there, and
-the number says why.
+the number says why. **not run**: the outcome can come there and is tested over another transport alone.
 
 This page is made from the results of the tests by `make coverage-page`; nothing in it is written by hand.
 """
 Row = tuple[str, str]
+NOT_RUN = "not run: "
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def state_of(stack: Stack, row: Row, files: set[str]) -> tuple[str, str]:
 
     ``files`` are those that have tests of this cell in any stack.
     """
+    if not files:
+        return ("untested", UNTESTED[row]) if row in UNTESTED else ("absent", "no test of it on any stack")
     told = stack.cells.get(row, [])
     for state in ("failed", "recorded", "not applicable"):
         reasons = sorted({cell["reason"] for cell in told if cell["state"] == state})
@@ -74,8 +77,8 @@ def state_of(stack: Stack, row: Row, files: set[str]) -> tuple[str, str]:
 
 
 def rows_of(stacks: list[Stack]) -> dict[Row, set[str]]:
-    """Every cell of any stack in the order of the page, with the files of its tests."""
-    files: dict[Row, set[str]] = {}
+    """Every outcome over every transport, and what else has tests, in the order of the page, with the files of these."""
+    files: dict[Row, set[str]] = {(outcome, transport): set() for outcome in OUTCOMES for transport in TRANSPORTS}
     for stack in stacks:
         for row, cells in stack.cells.items():
             files.setdefault(row, set()).update(cell["file"] for cell in cells)
@@ -90,7 +93,7 @@ def rows_of(stacks: list[Stack]) -> dict[Row, set[str]]:
 def page(stacks: list[Stack]) -> str:
     """The page. :class:`Incomplete` when a cell failed, or is neither recorded nor not applicable."""
     reasons: dict[str, int] = {}
-    problems, lines, before, recorded, skipped = [], [HEAD], "", 0, 0
+    problems, lines, before, recorded, skipped, unrun = [], [HEAD], "", 0, 0, 0
     lines += ["| column | packages |", "|---|---|"]
     for stack in stacks:
         packages = ", ".join(
@@ -110,7 +113,10 @@ def page(stacks: list[Stack]) -> str:
             if state == "recorded":
                 recorded += 1
                 texts.append("recorded")
-            elif state == "not applicable":
+            elif state == "untested" and reason.startswith(NOT_RUN):
+                unrun += 1
+                texts.append(f"not run ({reasons.setdefault(reason.removeprefix(NOT_RUN), len(reasons) + 1)})")
+            elif state in ("not applicable", "untested"):
                 skipped += 1
                 texts.append(f"n/a ({reasons.setdefault(reason, len(reasons) + 1)})")
             else:
@@ -119,7 +125,7 @@ def page(stacks: list[Stack]) -> str:
     if problems:
         raise Incomplete("\n".join(problems))
     lines += ["", "## Why not", "", *(f"{number}. {reason}" for reason, number in reasons.items()), ""]
-    lines.append(f"{recorded} cells recorded, {skipped} not applicable, none left out.")
+    lines.append(f"{recorded} cells recorded, {skipped} not applicable, {unrun} not run, none left out.")
     return "\n".join(lines) + "\n"
 
 
