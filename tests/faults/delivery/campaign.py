@@ -22,9 +22,14 @@ for folder in (HERE, HERE.parents[1] / "helpers"):
         sys.path.insert(0, str(folder))
 
 import report  # noqa: E402
+import scenes  # noqa: E402
+import scenes_collector  # noqa: E402
+import scenes_disk  # noqa: E402
+import scenes_servers  # noqa: E402
 from rows import SECTIONS, SIDES, Row, Side  # noqa: E402
-from scenes import SCENES, NotRun  # noqa: E402
 from sides import Outcome  # noqa: E402
+
+SCENES = {**scenes.SCENES, **scenes_disk.SCENES, **scenes_servers.SCENES, **scenes_collector.SCENES}
 
 
 def play(row: Row, home: Path) -> dict[str, Outcome]:
@@ -38,7 +43,7 @@ def _one(row: Row, side: Side, home: Path) -> Outcome:
     home.mkdir(parents=True)
     try:
         return SCENES[row.scene](row, side, home)
-    except NotRun as reason:
+    except scenes.NotRun as reason:
         return Outcome(not_run=str(reason))
 
 
