@@ -9,6 +9,33 @@ from collections.abc import Iterable
 from emitting import Tally, arguments, run
 from opentelemetry._logs import LogRecord, get_logger, set_logger_provider
 
+# As many attributes, and as long, as an audit record of a tool call has.
+_ATTRIBUTES = {
+    "audit.action": "EXECUTE",
+    "audit.actor.id": "anonymous",
+    "audit.actor.type": "user",
+    "audit.outcome": "success",
+    "audit.schema.version": "1.0",
+    "audit.target.id": "work",
+    "audit.target.type": "tool",
+    "gen_ai.operation.name": "execute_tool",
+    "gen_ai.tool.name": "work",
+    "jsonrpc.request.id": "202",
+    "mcp.method.name": "tools/call",
+    "mcp.protocol.version": "2026-07-28",
+    "app.actor.provenance": "none",
+    "app.call.id": "01a20def-8ba0-71ae-9027-8d6cce655565",
+    "app.client.name": "mcp",
+    "app.client.version": "0.1.0",
+    "app.content.digest": "14e7991211bf8705f565538334feab12f7bae351984d063a8b3be7b8a2dd80c1",
+    "app.decision": "allowed",
+    "app.duration_us": 337,
+    "app.level": "request",
+    "app.policy.hash": "f71560aadf216943afdebcac0394ed207b3dfb8275b644fb735a793d6498f14c",
+    "app.request.id": "01a20def-8ba0-71ae-9027-8d6cce655565",
+    "app.stream.id": "e467780c-0c7e-48f3-a95f-a414671b221f",
+}
+
 
 def provider() -> None:
     """As in the SDK's documentation; endpoint and timeout are the environment's."""
@@ -37,7 +64,7 @@ def main() -> None:
                     timestamp=time.time_ns(),
                     event_name="tool_call",
                     body=body,
-                    attributes={"audit.record.id": mark, "gen_ai.tool.name": "work"},
+                    attributes={"audit.record.id": mark, **_ATTRIBUTES},
                 )
             )
             tally.add(mark)
