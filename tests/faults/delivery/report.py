@@ -39,6 +39,8 @@ def broken(result: Result) -> str:
     ours = result.outcomes["ours"]
     if ours.not_run:
         return ""
+    if result.row.promise == "no start":
+        return "" if (ours.emitted, ours.exit) == (0, "78") else f"it started: {ours.emitted} emitted, exit {ours.exit}"
     if not ours.emitted:
         return "nothing was emitted"
     if "ship: " in ours.exit:
@@ -122,4 +124,4 @@ def _saw(outcome: Outcome) -> str:
     if outcome.not_run:
         return ""
     said = f"`{outcome.saw.replace('`', chr(39))}`" if outcome.saw else "nothing"
-    return f"{said}; exit {outcome.exit} after {outcome.seconds:.0f} s"
+    return f"{said}; exit {outcome.exit}, {outcome.seconds:.0f} s"

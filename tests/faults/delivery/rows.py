@@ -12,8 +12,8 @@ from receiver import Mode
 Side = Literal["stock", "ours"]
 SIDES: tuple[Side, Side] = ("stock", "ours")
 # What must hold of ours at the end: every record arrived; or arrived or named by a gap record or in quarantine; or
-# nothing is promised (a limit of the way it was started), the reason stands in `note`.
-Promise = Literal["all", "accounted", "nothing"]
+# nothing is promised (a limit of the way it was started), the reason stands in `note`; or the server did not start.
+Promise = Literal["all", "accounted", "nothing", "no start"]
 Launcher = Literal["", "opentelemetry-instrument", "otel-mcp-audit run"]
 
 
@@ -34,6 +34,7 @@ class Row:
     scene: str = "emitter"
     launcher: Launcher = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    interpreter: tuple[str, ...] = ()
     promise: Promise = "all"
     quick: bool = False
     quick_count: int = 0
@@ -150,7 +151,7 @@ LAUNCHERS = [
     Row(
         "opentelemetry-instrument with OTEL_EXPORTER_OTLP_PROTOCOL=http/json",
         launcher=_AUTO,
-        environment={"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+        environment={"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_LOGS_EXPORTER": "otlp"},
         promise="nothing",
         note="the same: the stock exporters do not know it, and the configurator fails",
     ),
@@ -159,7 +160,21 @@ LAUNCHERS = [
         launcher=_AUTO,
         environment={"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"},
         promise="nothing",
-        note="the operator turned every instrumentation off, this one too",
+        note="the operator turned every instrumentation off, this one too, and is told so",
+    ),
+    Row(
+        "opentelemetry-instrument python -E",
+        launcher=_AUTO,
+        interpreter=("-E",),
+        promise="nothing",
+        note="the interpreter is told to ignore PYTHONPATH, by which opentelemetry-instrument works, and nothing says so",
+    ),
+    Row(
+        "otel-mcp-audit run python -E",
+        launcher="otel-mcp-audit run",
+        interpreter=("-E",),
+        promise="no start",
+        note="it does not start what it could not audit",
     ),
 ]
 SECTIONS: dict[str, list[Row]] = {

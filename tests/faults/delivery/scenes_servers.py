@@ -57,8 +57,7 @@ async def _requests(url: str, count: int, tally: Tally) -> None:
                 tally.add(mark)
 
     await _until_it_listens(url)
-    for first in range(_CLIENTS):
-        await some(range(first, count, _CLIENTS))
+    await asyncio.gather(*(some(range(first, count, _CLIENTS)) for first in range(_CLIENTS)))
 
 
 async def _until_it_listens(url: str) -> None:

@@ -21,6 +21,7 @@ SHIP_SECONDS = 120.0
 # Not what went wrong: which file is written, and that it runs.
 _BANNER = re.compile(
     r"auditing MCP calls to|^Traceback|^ *(File|\^|~)|^ {4}|^INFO|^\s*$|audit records are delivered again"
+    r"|turned off by OTEL_MCP_AUDIT_ENABLED=false"
 )
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d[ T][\d:,.]+ ?")
 _SHOWN = 150
@@ -83,7 +84,15 @@ def launched(row: Row, command: list[str], side: Side) -> list[str]:
 
 def emitter(side: Side, row: Row, home: Path, name: str = "a") -> list[str]:
     """The command of the row's emitter."""
-    command = [sys.executable, str(HERE / f"emit_{side}.py"), "--tally", str(home / "tally"), "--name", name]
+    command = [
+        sys.executable,
+        *row.interpreter,
+        str(HERE / f"emit_{side}.py"),
+        "--tally",
+        str(home / "tally"),
+        "--name",
+        name,
+    ]
     command += ["--count", str(row.count), "--rate", str(row.rate), "--script", row.script]
     command += ["--ending", row.ending, "--size", str(row.size)]
     return launched(row, command + (["--auto"] if row.launcher else []), side)
@@ -116,16 +125,19 @@ def ship(environ: Mapping[str, str], directory: Path, *more: str) -> tuple[int |
 
 def shortened(said: str, home: Path) -> str:
     """The first line that says something went wrong, and how many more there are."""
-    lines = [
-        _STAMP.sub("", line).strip().replace(str(home), "").replace("|", "/")
-        for line in said.splitlines()
-        if not _BANNER.search(line)
-    ]
-    lines = [re.sub(r"127\.0\.0\.1:\d+|port=\d+", "HOST", re.sub(r"0x[0-9a-f]{6,}", "0x…", line)) for line in lines]
+    lines = [_plain(line, home) for line in said.splitlines() if not _BANNER.search(line)]
     if not lines:
         return ""
     first = lines[0] if len(lines[0]) <= _SHOWN else lines[0][: _SHOWN - 1] + "…"
     return first + (f" (+{len(lines) - 1} lines)" if len(lines) > 1 else "")
+
+
+def _plain(line: str, home: Path) -> str:
+    """Without time, and without what is this machine's only."""
+    line = _STAMP.sub("", line).strip().replace("|", "/")
+    for path, name in ((str(home), ""), (str(BIN) + "/", ""), (sys.prefix, "")):
+        line = line.replace(path, name)
+    return re.sub(r"127\.0\.0\.1:\d+", "HOST:PORT", re.sub(r"port=\d+", "port=PORT", line))
 
 
 def exit_text(code: int | None) -> str:

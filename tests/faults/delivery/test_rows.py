@@ -43,6 +43,8 @@ def test_each_row_has_its_scene_and_a_name_of_its_own() -> None:
         ("accounted", Outcome(emitted=3, arrived=2, gap=1, exit="0"), ""),
         ("accounted", Outcome(emitted=3, arrived=1, gap=1, exit="0"), "2 missing, gap records name 1, quarantined 0"),
         ("nothing", Outcome(emitted=3, exit="0"), ""),
+        ("no start", Outcome(exit="78"), ""),
+        ("no start", Outcome(emitted=3, exit="0"), "it started: 3 emitted, exit 0"),
         ("all", Outcome(not_run="no Collector"), ""),
     ],
 )
