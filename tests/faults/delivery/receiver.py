@@ -45,10 +45,11 @@ class Item(NamedTuple):
 
 
 class Kept:
-    """The records somebody kept: how often each was, told by the mark that its emitter gave it; and gaps."""
+    """The records somebody kept: how often each was, told by the mark that its emitter gave it; their ids; and gaps."""
 
     def __init__(self) -> None:
         self.marks: Counter[str] = Counter()
+        self.ids: set[str] = set()
         self.gaps: dict[str, int] = {}
 
     def add(self, items: Iterable[Item]) -> None:
@@ -57,6 +58,7 @@ class Kept:
                 self.gaps[item.record_id] = item.gap
             elif item.mark:
                 self.marks[item.mark] += 1
+                self.ids.add(item.record_id)
 
     @property
     def gap_total(self) -> int:

@@ -45,6 +45,8 @@ def broken(result: Result) -> str:
         return "nothing was emitted"
     if "ship: " in ours.exit:
         return f"ship did not end well ({ours.exit})"
+    if ours.ids:
+        return f"{ours.ids} record ids more than records: what arrives twice cannot be told"
     missing = ours.emitted - ours.arrived
     if result.row.promise == "all" and missing:
         return f"{missing} of {ours.emitted} are missing, the first {ours.missing[0]}"
@@ -65,7 +67,8 @@ def _short(outcome: Outcome) -> str:
         return f"not run: {outcome.not_run}"
     more = f" twice {outcome.duplicated}" if outcome.duplicated else ""
     aside = f" gap {outcome.gap} quarantine {outcome.quarantined}" if outcome.gap or outcome.quarantined else ""
-    return f"{outcome.emitted}->{outcome.at_once}->{outcome.arrived}{more}{aside} ({outcome.exit}, {outcome.seconds:.0f} s)"
+    beside = f" [{outcome.beside}]" if outcome.beside else ""
+    return f"{outcome.emitted}->{outcome.at_once}->{outcome.arrived}{more}{aside} ({outcome.exit}, {outcome.seconds:.0f} s){beside}"
 
 
 def document(results: list[Result], seconds: float) -> str:
@@ -114,7 +117,11 @@ def _table(results: list[Result]) -> str:
             aside = [f"{ours.gap} named by a gap record"] if ours.gap else []
             aside += [f"{ours.quarantined} in quarantine"] if ours.quarantined else []
             after = ", ".join([after, *aside])
+        if ours.beside:
+            after += f" ({ours.beside})"
         arrived = "not run" if stock.not_run else f"{stock.arrived} of {stock.emitted}"
+        if stock.beside:
+            arrived += f" ({stock.beside})"
         cells = [name, arrived, str(ours.at_once), f"**{after}**", str(ours.duplicated), _saw(stock), _saw(ours)]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n" + "".join(f"\n{note}\n" for note in notes)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from receiver import Mode, Receiver
+from receiver import Kept, Mode, Receiver
 from rows import Row, Side
 from sides import SECONDS, Outcome, emitter, environment, exit_text, ship, shortened, tallied
 
@@ -75,8 +75,6 @@ def one_emitter(row: Row, side: Side, home: Path) -> Outcome:
             receiver.tell(Mode())
         code = ended(process)
         outcome = Outcome(exit=exit_text(code), seconds=time.monotonic() - began)
-        if side == "stock" and row.launcher == "" and row.mode.slow:
-            wait_until(lambda: False, 0.1)
         outcome.at_once = len(tallied(home) & set(receiver.kept.marks))
         # What one mode never heals from stays: a record that is refused is refused for ever.
         if row.mode.kind not in ("reject_poison",):
@@ -96,16 +94,17 @@ def settle(outcome: Outcome, side: Side, home: Path, receiver: Receiver, environ
             if code != 0:
                 outcome.exit += f"; ship: {exit_text(code)}"
             outcome.quarantined = len(list((journal / "quarantine").glob("*.refused")))
-    count(outcome, home, receiver)
+    count(outcome, home, receiver.kept)
     outcome.saw = shortened(text, home)
 
 
-def count(outcome: Outcome, home: Path, receiver: Receiver) -> None:
+def count(outcome: Outcome, home: Path, kept: Kept) -> None:
     """Emitted, arrived, duplicated, missing, said to be missing."""
-    emitted, kept = tallied(home), receiver.kept
+    emitted = tallied(home)
     outcome.emitted = len(emitted)
     outcome.arrived = len(emitted & set(kept.marks))
     outcome.duplicated = sum(kept.marks.values()) - len(kept.marks)
+    outcome.ids = len(kept.ids) - len(kept.marks)
     outcome.gap = kept.gap_total
     outcome.missing = sorted(emitted - set(kept.marks))
 

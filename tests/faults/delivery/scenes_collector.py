@@ -13,7 +13,7 @@ from pathlib import Path
 from delivered import archived
 from receiver import Kept, Mode, Receiver, json_items
 from rows import Row, Side
-from scenes import NotRun, ended, said, start, wait_until
+from scenes import NotRun, count, ended, said, start, wait_until
 from scenes_disk import tmpfs
 from sides import Outcome, emitter, environment, exit_text, ship, shortened, tallied
 
@@ -30,6 +30,7 @@ exporters:
     sending_queue: {{storage: file_storage/audit, sizer: bytes, queue_size: 100000000, block_on_overflow: true}}
     retry_on_failure: {{enabled: true, initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 0}}
 service:
+  telemetry: {{logs: {{level: debug}}}}
   pipelines:
     logs/faults: {{receivers: [forward/audit], exporters: [otlp_http/faults]}}
 """
@@ -78,10 +79,7 @@ def _play(row: Row, side: Side, home: Path, collector: real.Collector, act: Act,
         outcome.quarantined = len(list((home / "journal" / "quarantine").glob("*.refused")))
     # A queue behind the Collector still empties itself; an archive does not change any more.
     wait_until(lambda: emitted <= set(kept().marks), 10 if side == "ours" else 3, 0.5)
-    found = kept()
-    outcome.emitted, outcome.arrived = len(emitted), len(emitted & set(found.marks))
-    outcome.duplicated = sum(found.marks.values()) - len(found.marks)
-    outcome.gap, outcome.missing = found.gap_total, sorted(emitted - set(found.marks))
+    count(outcome, home, kept())
     outcome.saw = shortened(text, home)
     return outcome
 
@@ -122,7 +120,11 @@ def archive_full(row: Row, side: Side, home: Path) -> Outcome:
 
 
 def queue_full(row: Row, side: Side, home: Path) -> Outcome:
-    """The sink behind the Collector is down, so its queue grows on a disk that is full; then both are mended."""
+    """The sink behind the Collector is down, so its queue grows on a disk that is full; then both are mended.
+
+    The archive is on another disk and part of the same answer, as it should be in every deployment; what arrived is what
+    it has. What came out of the queue is told beside it: a Collector may let go of queued items while its disk is full.
+    """
     with ExitStack() as stack:
         disk = stack.enter_context(tmpfs(home / "disk", "64m"))
         behind = Receiver()
@@ -131,14 +133,19 @@ def queue_full(row: Row, side: Side, home: Path) -> Outcome:
         sink.write_text(_QUEUE.format(url=behind.url))
         behind.tell(Mode("down"))
         environ = {"AUDIT_QUEUE_DIR": str(disk / "queue")}
-        collector = stack.enter_context(_running(real.Collector(home / "c", "audit.yaml", sink, env=environ)))
+        made = real.Collector(home / "c", "audit.yaml", "sinks/file.yaml", sink, env=environ)
+        collector = stack.enter_context(_running(made))
         fill = _filled(disk)
 
         def act(running: real.Collector, process: subprocess.Popen[bytes]) -> None:
             fill(running, process)
             behind.tell(Mode())
 
-        return _play(row, side, home, collector, act, lambda: behind.kept)
+        outcome = _play(row, side, home, collector, act, lambda: _kept(collector))
+        emitted = tallied(home)
+        wait_until(lambda: emitted <= set(behind.kept.marks), 15, 0.5)
+        outcome.beside = f"{len(emitted & set(behind.kept.marks))} came out of the queue"
+        return outcome
 
 
 def _filled(disk: Path) -> Act:

@@ -35,11 +35,15 @@ class Outcome:
     at_once: int = 0
     arrived: int = 0
     duplicated: int = 0
+    # How many record ids more than records: a record that arrives twice has one id.
+    ids: int = 0
     gap: int = 0
     quarantined: int = 0
     seconds: float = 0.0
     exit: str = ""
     saw: str = ""
+    # Said beside what arrived.
+    beside: str = ""
     not_run: str = ""
     missing: list[str] = field(default_factory=list)
 

@@ -40,6 +40,11 @@ def test_each_row_has_its_scene_and_a_name_of_its_own() -> None:
         ("all", Outcome(emitted=3, arrived=2, exit="0", missing=["m"]), "1 of 3 are missing, the first m"),
         ("all", Outcome(exit="0"), "nothing was emitted"),
         ("all", Outcome(emitted=3, arrived=3, exit="0; ship: 1"), "ship did not end well (0; ship: 1)"),
+        (
+            "all",
+            Outcome(emitted=3, arrived=3, ids=1, exit="0"),
+            "1 record ids more than records: what arrives twice cannot be told",
+        ),
         ("accounted", Outcome(emitted=3, arrived=2, gap=1, exit="0"), ""),
         ("accounted", Outcome(emitted=3, arrived=1, gap=1, exit="0"), "2 missing, gap records name 1, quarantined 0"),
         ("nothing", Outcome(emitted=3, exit="0"), ""),
@@ -65,6 +70,6 @@ def test_a_record_is_counted_once_by_its_mark_and_a_gap_by_its_count() -> None:
     kept.add(json_items(tree))
     kept.add(json_items(tree))
     assert kept.marks == {"mark-a-1-end": 2, "mark-a-2-end": 2}
-    assert kept.gap_total == 7
+    assert (kept.ids, kept.gap_total) == ({"1", "2"}, 7)
     # What follows a mark in protobuf may be a digit.
     assert MARK.findall("\x10mark-a-1-end2") == ["mark-a-1-end"]
