@@ -118,7 +118,16 @@ SERVERS = [
 COLLECTOR = [
     Row("Collector killed with -9 every 2 s", count=600, rate=50, scene="collector_kills"),
     Row("Collector's archive on a disk that is full for a while", count=600, rate=100, size=3000, scene="archive_full"),
-    Row("Collector's queue on a disk that is full for a while", count=600, rate=100, size=3000, scene="queue_full"),
+    Row(
+        "Collector's queue on a disk that is full for a while",
+        count=600,
+        rate=100,
+        size=3000,
+        scene="queue_full",
+        note="counted in the archive, which stands on another disk. A Collector whose queue's disk is full may let go of a "
+        "queued item that it had acknowledged (`persistent_queue.go`: Failed to dispatch item), so that fewer come out of "
+        "the queue; the archive has them",
+    ),
     Row("Collector is killed with -9 as soon as it acknowledged", scene="collector_dies"),
 ]
 _AUTO: Launcher = "opentelemetry-instrument"

@@ -30,7 +30,6 @@ exporters:
     sending_queue: {{storage: file_storage/audit, sizer: bytes, queue_size: 100000000, block_on_overflow: true}}
     retry_on_failure: {{enabled: true, initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 0}}
 service:
-  telemetry: {{logs: {{level: debug}}}}
   pipelines:
     logs/faults: {{receivers: [forward/audit], exporters: [otlp_http/faults]}}
 """
