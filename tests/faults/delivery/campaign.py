@@ -3,7 +3,7 @@
 
     python tests/faults/delivery/campaign.py [--only TEXT] [--quick] [--write PATH]
 
-Exit code 1 when ours did not keep a row's promise; rows that could not run are listed with the reason.
+FAULTS_SHIP_KILLS (20) is how often the shipper is killed, FAULTS_SEED when. Exit code 1 when ours did not keep a row's promise; rows that could not run are listed with the reason.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EXPORTER = "opentelemetry.exporter"
 SCENES = {**scenes.SCENES, **scenes_disk.SCENES, **scenes_servers.SCENES, **scenes_collector.SCENES}
 
 
-def play(row: Row, home: Path) -> dict[str, Outcome]:
+def play(row: Row, home: Path) -> dict[Side, Outcome]:
     """Both sides of a row at the same time, each in a directory of its own."""
     with ThreadPoolExecutor(2) as both:
         running = {side: both.submit(_one, row, side, home / side) for side in SIDES}

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from emitting import Tally, arguments, run
 from opentelemetry._logs import LogRecord, get_logger, set_logger_provider
+from opentelemetry.util.types import AnyValue
 
 # As many attributes, and as long, as an audit record of a tool call has.
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, AnyValue] = {
     "audit.action": "EXECUTE",
     "audit.actor.id": "anonymous",
     "audit.actor.type": "user",

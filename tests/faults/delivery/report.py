@@ -45,6 +45,8 @@ def broken(result: Result) -> str:
         return "nothing was emitted"
     if "ship: " in ours.exit:
         return f"ship did not end well ({ours.exit})"
+    if "verify: " in ours.exit:
+        return f"the archive does not verify ({ours.exit})"
     if ours.ids:
         return f"{ours.ids} record ids more than records: what arrives twice cannot be told"
     missing = ours.emitted - ours.arrived

@@ -106,7 +106,7 @@ PROCESSES = [
         promise="accounted",
     ),
     Row("10,000 segments left by dead processes", count=10_000, scene="dead_segments"),
-    Row("the shipper is killed with -9, 20 times, under load", count=3000, rate=100, scene="ship_kills"),
+    Row("the shipper is killed with -9 again and again, under load", count=3000, rate=100, scene="ship_kills"),
 ]
 SERVERS = [
     Row("uvicorn, 100 requests, SIGTERM", scene="uvicorn"),

@@ -15,7 +15,7 @@ from receiver import Kept, Mode, Receiver, json_items
 from rows import Row, Side
 from scenes import NotRun, count, ended, said, start, wait_until
 from scenes_disk import tmpfs
-from sides import Outcome, emitter, environment, exit_text, ship, shortened, tallied
+from sides import Outcome, emitter, environment, exit_text, ship, shortened, tallied, verify
 
 import collector as real
 
@@ -80,6 +80,10 @@ def _play(row: Row, side: Side, home: Path, collector: real.Collector, act: Act,
     wait_until(lambda: emitted <= set(kept().marks), 10 if side == "ours" else 3, 0.5)
     count(outcome, home, kept())
     outcome.saw = shortened(text, home)
+    if side == "ours":
+        verdict = verify(collector.archive.parent)
+        outcome.beside = "the archive passes `verify`" if verdict == 0 else f"`verify` of the archive: {verdict}"
+        outcome.exit += "" if verdict == 0 else f"; verify: {verdict}"
     return outcome
 
 
@@ -143,7 +147,8 @@ def queue_full(row: Row, side: Side, home: Path) -> Outcome:
         outcome = _play(row, side, home, collector, act, lambda: _kept(collector))
         emitted = tallied(home)
         wait_until(lambda: emitted <= set(behind.kept.marks), 15, 0.5)
-        outcome.beside = f"{len(emitted & set(behind.kept.marks))} came out of the queue"
+        came = f"{len(emitted & set(behind.kept.marks))} came out of the queue"
+        outcome.beside = f"{outcome.beside}; {came}" if outcome.beside else came
         return outcome
 
 

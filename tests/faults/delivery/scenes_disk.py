@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from rows import Row, Side
 from scenes import NotRun, ended, receiving, settle, start, wait_until
 from sides import SHIP, Outcome, emitter, environment, exit_text, tallied
 
+# 100 by option: FAULTS_SHIP_KILLS=100.
 KILLS = int(os.environ.get("FAULTS_SHIP_KILLS", "20"))
 SEED = int(os.environ.get("FAULTS_SEED", "20261124"))
 
@@ -80,9 +82,12 @@ def dead_segments(row: Row, side: Side, home: Path) -> Outcome:
 
 def _die_often(directory: Path, count: int, tally: Tally) -> None:
     """Segments as killed processes leave them: not closed, with what the ledger says of their beginning."""
-    from written_segments import ORIGIN, encode, events, ledger, record, seal, uuid
+    from journals import ORIGIN, record
+    from written_segments import ledger
 
+    from opentelemetry.instrumentation.mcp_audit.journal import events
     from opentelemetry.instrumentation.mcp_audit.journal.disk import RealDisk
+    from opentelemetry.instrumentation.mcp_audit.record.encode import encode, seal
 
     class Unsynced(RealDisk):
         def sync(self, descriptor: int) -> None:

@@ -127,6 +127,12 @@ def ship(environ: Mapping[str, str], directory: Path, *more: str) -> tuple[int |
         return None, process.communicate()[0]
 
 
+def verify(archive: Path) -> int:
+    """The exit code of ``otel-mcp-audit verify``: 0 when the trail in this archive is whole."""
+    command = [*SHIP[:-1], "verify", str(archive)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120).returncode
+
+
 def shortened(said: str, home: Path) -> str:
     """The first line that says something went wrong, and how many more there are."""
     lines = [_plain(line, home) for line in said.splitlines() if not _BANNER.search(line)]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,8 @@ def test_what_breaks_a_promise(promise: str, ours: Outcome, verdict: str) -> Non
 
 
 def test_a_record_is_counted_once_by_its_mark_and_a_gap_by_its_count() -> None:
-    def record(record_id: str, *more: dict[str, object], body: str = "") -> dict[str, object]:
-        facts = [{"key": "audit.record.id", "value": {"stringValue": record_id}}, *more]
+    def record(record_id: str, *more: Mapping[str, object], body: str = "") -> dict[str, object]:
+        facts: list[Mapping[str, object]] = [{"key": "audit.record.id", "value": {"stringValue": record_id}}, *more]
         return {"attributes": facts, "body": {"stringValue": body}}
 
     gap = {"key": "mcp_audit.gap.count", "value": {"intValue": "7"}}
