@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stock pipeline: opentelemetry-sdk's BatchLogRecordProcessor with the OTLP/HTTP exporter, both as they come."""
+"""The stock pipeline: opentelemetry-sdk's BatchLogRecordProcessor with the OTLP/HTTP exporter, both as they come.
+
+With FAULTS_SIMPLE it is SimpleLogRecordProcessor, which exports each record in the emitting thread.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 
@@ -42,10 +46,11 @@ def provider() -> None:
     """As in the SDK's documentation; endpoint and timeout are the environment's."""
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.sdk._logs import LoggerProvider
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, SimpleLogRecordProcessor
 
     made = LoggerProvider()
-    made.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
+    processor = SimpleLogRecordProcessor if os.environ.get("FAULTS_SIMPLE") else BatchLogRecordProcessor
+    made.add_log_record_processor(processor(OTLPLogExporter()))
     set_logger_provider(made)
 
 

@@ -80,6 +80,12 @@ def _plain(emit: Emit, marks: list[str], rate: float) -> None:
     emit(paced(marks, rate))
 
 
+def _idle(emit: Emit, marks: list[str], rate: float) -> None:
+    """Nothing happens for 3 s before the end."""
+    emit(marks)
+    time.sleep(3)
+
+
 def _after_shutdown(emit: Emit, marks: list[str], rate: float) -> None:
     from opentelemetry._logs import get_logger_provider
 
@@ -149,6 +155,7 @@ def _disk_full(emit: Emit, marks: list[str], rate: float) -> None:
 
 _SCRIPTS: dict[str, Callable[[Emit, list[str], float], None]] = {
     "plain": _plain,
+    "idle": _idle,
     "after_shutdown": _after_shutdown,
     "poison": _poison,
     "clock_back": _clock_back,

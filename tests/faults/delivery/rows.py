@@ -43,9 +43,15 @@ class Row:
 
 ENDINGS = [
     Row("burst of 10,000, healthy endpoint, normal exit", count=10_000, quick=True, quick_count=200),
+    Row(
+        "the same burst with OTEL_BLRP_MAX_QUEUE_SIZE=20000",
+        count=10_000,
+        environment={"OTEL_BLRP_MAX_QUEUE_SIZE": "20000"},
+    ),
     Row("1,000 at 500 a second", count=1000, rate=500),
     Row("SIGKILL after 100", ending="sigkill", quick=True),
     Row("SIGTERM (no handler in the program) after 100", ending="sigterm"),
+    Row("SIGTERM 3 s after the last of 100", script="idle", ending="sigterm"),
     Row("os._exit after 100", ending="exit"),
     Row("segmentation fault after 100", ending="segfault"),
     Row("uncaught exception after 100", ending="uncaught"),
@@ -74,6 +80,13 @@ ANSWERS = [
     Row("400 for 3 s while it runs", count=300, rate=40, mode=Mode("status", 400), heal_after=3),
     Row("exit with the endpoint down, healthy later", mode=Mode("down")),
     Row("exit with the endpoint down, 2,048 queued", count=2048, mode=Mode("down")),
+    Row(
+        "down, 3 records through SimpleLogRecordProcessor, healthy later",
+        count=3,
+        mode=Mode("down"),
+        environment={"FAULTS_SIMPLE": "1"},
+        note="with this processor the stock pipeline makes the emitting thread wait",
+    ),
     Row("a proxy answers 200 with HTML, healthy later", mode=Mode("html"), quick=True),
     Row("1 s an answer", count=600, rate=100, mode=Mode(slow=1.0)),
     Row("half open: requests are read and never answered, healthy later", mode=Mode("half_open")),
@@ -88,6 +101,7 @@ CONTENT = [
         mode=Mode("reject_poison"),
         promise="accounted",
     ),
+    Row("a line in the journal that is no record", scene="poison_line", mode=Mode("down")),
     Row("512 records of 140 kB", count=512, size=140_000),
 ]
 PROCESSES = [
@@ -110,6 +124,7 @@ PROCESSES = [
 ]
 SERVERS = [
     Row("uvicorn, 100 requests, SIGTERM", scene="uvicorn"),
+    Row("uvicorn, 100 requests, SIGINT", scene="uvicorn_sigint"),
     Row("uvicorn --workers 2, 100 requests, SIGTERM", scene="uvicorn_workers"),
     Row("gunicorn -w 2 with uvicorn's worker, 100 requests, SIGTERM", scene="gunicorn"),
     Row("MCP over stdio, 20 calls, the client closes", count=20, scene="stdio"),

@@ -80,6 +80,24 @@ def dead_segments(row: Row, side: Side, home: Path) -> Outcome:
         return outcome
 
 
+def poison_line(row: Row, side: Side, home: Path) -> Outcome:
+    """The endpoint is down; then a line that is no record stands in the middle of the segment; then it is healed."""
+    if side == "stock":
+        raise NotRun("the stock pipeline has no journal")
+    with receiving(row) as receiver:
+        environ = environment(side, row, home, receiver.url)
+        began = time.monotonic()
+        code = ended(start(emitter(side, row, home), environ, home))
+        outcome = Outcome(exit=exit_text(code), seconds=time.monotonic() - began)
+        (segment,) = (path for path in (home / "journal").glob("2*.jsonl"))
+        lines = segment.read_bytes().splitlines(keepends=True)
+        middle = len(lines) // 2
+        segment.write_bytes(b"".join([*lines[:middle], b'{"no":"record"}\n', *lines[middle:]]))
+        receiver.tell(Mode())
+        settle(outcome, side, home, receiver, environ)
+        return outcome
+
+
 def _die_often(directory: Path, count: int, tally: Tally) -> None:
     """Segments as killed processes leave them: not closed, with what the ledger says of their beginning."""
     from journals import ORIGIN, record
@@ -137,5 +155,6 @@ SCENES = {
     "two_processes": two_processes,
     "small_disk": small_disk,
     "dead_segments": dead_segments,
+    "poison_line": poison_line,
     "ship_kills": ship_kills,
 }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +22,10 @@ from collector import free_port
 _CLIENTS = 10
 
 
-def http(command: Callable[[int], list[str]], needs: str = "") -> Callable[[Row, Side, Path], Outcome]:
-    """A server that listens on the port it is given; all requests are answered, then it gets SIGTERM."""
+def http(
+    command: Callable[[int], list[str]], needs: str = "", end: int = signal.SIGTERM
+) -> Callable[[Row, Side, Path], Outcome]:
+    """A server that listens on the port it is given; all requests are answered, then it gets the signal ``end``."""
 
     def scene(row: Row, side: Side, home: Path) -> Outcome:
         if needs and find_spec(needs) is None:
@@ -34,7 +37,7 @@ def http(command: Callable[[int], list[str]], needs: str = "") -> Callable[[Row,
             try:
                 asyncio.run(_requests(f"http://127.0.0.1:{port}/mcp", row.count, Tally(str(home / "tally"))))
                 began = time.monotonic()
-                process.terminate()
+                process.send_signal(end)
                 code = ended(process, 60)
             finally:
                 process.kill()
@@ -112,6 +115,7 @@ _GUNICORN = [sys.executable, "-m", "gunicorn", "served:app", "-w", "2", "-k", "u
 _GUNICORN += ["--log-level", "error", "--bind"]
 SCENES = {
     "uvicorn": http(lambda port: [*_UVICORN, str(port)]),
+    "uvicorn_sigint": http(lambda port: [*_UVICORN, str(port)], end=signal.SIGINT),
     "uvicorn_workers": http(lambda port: [*_UVICORN, str(port), "--workers", "2"]),
     "gunicorn": http(lambda port: [*_GUNICORN, f"127.0.0.1:{port}"], needs="uvicorn_worker"),
     "stdio": stdio,
