@@ -31,7 +31,7 @@ def http(
         if needs and find_spec(needs) is None:
             raise NotRun(f"{needs} is not installed")
         with receiving(row) as receiver:
-            environ = environment(side, row, home, receiver.url) | {"PYTHONPATH": str(HERE)}
+            environ = environment(side, row, home, receiver.url)
             port = free_port()
             process = start([str(BIN / "opentelemetry-instrument"), *command(port)], environ, home)
             try:

@@ -51,8 +51,11 @@ class Outcome:
 def environment(side: Side, row: Row, home: Path, url: str) -> dict[str, str]:
     """The emitter's. Both have the same timeout, short enough for the half-open row to end."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    # Emitters run in a directory of their own, and find `served` here.
+    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     made = {
         **kept,
+        "PYTHONPATH": os.pathsep.join([str(HERE), *paths]),
         "OTEL_SERVICE_NAME": "faults",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "5",
         "OTEL_TRACES_EXPORTER": "none",
