@@ -14,6 +14,7 @@ nox -s launch          every way to start a server that the README names
 nox -s peers           other instrumentations in the same process
 nox -s foreign         clients that this project did not write: TypeScript, the conformance suite (needs node and npm)
 nox -s lint package    style and types; the wheel as a user installs it
+nox -s faults          on demand (`make faults`): the fault table, stock and ours; 20 minutes; writes docs/faults.md
 nox -s kills           on demand (`make kills`): 500 kills of servers under load, 1000 restarts
 """
 
@@ -213,6 +214,16 @@ def collector(session: nox.Session) -> None:
     session.run("collector-config/distribution/build.sh", external=True)
     # Protobuf and gRPC by the official classes, which this session has.
     pytest(session, "tests/collector", "tests/delivery/test_protobuf.py", "tests/delivery/test_grpc.py")
+    # The stock pipeline beside ours, which needs its exporter.
+    pytest(session, "tests/faults/delivery")
+
+
+@nox.session(python=MAIN)
+def faults(session: nox.Session) -> None:
+    """Every fault for the stock pipeline and for ours; with arguments after `--`, those of the campaign."""
+    install(session, "test", *CORE_STACK, "opentelemetry-distro", "gunicorn", "uvicorn-worker", extras="cli,fast,otel")
+    session.run("collector-config/distribution/build.sh", external=True)
+    session.run("python", "tests/faults/delivery/campaign.py", *(session.posargs or ["--write", "docs/faults.md"]))
 
 
 @nox.session(python=MAIN)
