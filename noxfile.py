@@ -194,9 +194,10 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def disasters(session: nox.Session) -> None:
-    """A seeded share of the campaigns: what a crash may leave, real kills under load, disks that are full, delivery's faults."""
+    """A seeded share of the campaigns: what a crash may leave, real kills under load, disks that are full."""
     install(session, "test", *CORE_STACK, *NEWEST_OTEL)
-    pytest(session, "tests/crash", "tests/faults")
+    # Delivery's faults are in `collector`, which has the exporter of the stock pipeline.
+    pytest(session, "tests/crash", "tests/faults", "--ignore=tests/faults/delivery")
 
 
 @nox.session(python=MAIN)
@@ -212,16 +213,15 @@ def collector(session: nox.Session) -> None:
     """`collector-config/` with the real Collector. The binary is built first, outside of any test's time limit."""
     install(session, "test", *CORE_STACK, extras="cli,fast,otel")
     session.run("collector-config/distribution/build.sh", external=True)
-    # Protobuf and gRPC by the official classes, which this session has.
-    pytest(session, "tests/collector", "tests/delivery/test_protobuf.py", "tests/delivery/test_grpc.py")
-    # The stock pipeline beside ours, which needs its exporter.
-    pytest(session, "tests/faults/delivery")
+    # Protobuf and gRPC by the official classes, and the stock pipeline of the fault table, which this session has.
+    official = ["tests/delivery/test_protobuf.py", "tests/delivery/test_grpc.py", "tests/faults/delivery"]
+    pytest(session, "tests/collector", *official)
 
 
 @nox.session(python=MAIN)
 def faults(session: nox.Session) -> None:
     """Every fault for the stock pipeline and for ours; with arguments after `--`, those of the campaign."""
-    install(session, "test", *CORE_STACK, "opentelemetry-distro", "gunicorn", "uvicorn-worker", extras="cli,fast,otel")
+    install(session, "test", *CORE_STACK, *NEWEST_OTEL, "uvicorn-worker", extras="cli,fast,otel")
     session.run("collector-config/distribution/build.sh", external=True)
     session.run("python", "tests/faults/delivery/campaign.py", *(session.posargs or ["--write", "docs/faults.md"]))
 

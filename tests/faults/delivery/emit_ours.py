@@ -35,7 +35,7 @@ def main() -> None:
     async def calls(marks: Iterable[str]) -> None:
         async with Client(server) as client:
             for mark in marks:
-                value = "\ud800" if "poison" in mark else "x" * given.size
+                value = "\ud800" if given.script == "poison" and "poison" in mark else "x" * given.size
                 await client.call_tool("work", {"mark": mark, "value": value})
                 tally.add(mark)
 

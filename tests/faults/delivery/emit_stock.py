@@ -64,7 +64,7 @@ def main() -> None:
         logger = get_logger("faults")
         for mark in marks:
             # A lone surrogate: what JSON from a client can hold and protobuf cannot.
-            body = "\ud800" if "poison" in mark else "x" * (given.size or 200)
+            body = "\ud800" if given.script == "poison" and "poison" in mark else "x" * (given.size or 200)
             logger.emit(
                 LogRecord(
                     timestamp=time.time_ns(),

@@ -94,7 +94,7 @@ def _after_shutdown(emit: Emit, marks: list[str], rate: float) -> None:
 
 
 def _poison(emit: Emit, marks: list[str], rate: float) -> None:
-    """One that cannot be encoded, or that the endpoint refuses, among the good."""
+    """One among the good that cannot be encoded (`poison`), or that the endpoint rejects by its mark (`rejected`)."""
     middle = len(marks) // 2
     emit([*marks[:middle], "mark-poison-0-end", *marks[middle:]])
 
@@ -158,6 +158,7 @@ _SCRIPTS: dict[str, Callable[[Emit, list[str], float], None]] = {
     "idle": _idle,
     "after_shutdown": _after_shutdown,
     "poison": _poison,
+    "rejected": _poison,
     "clock_back": _clock_back,
     "fork_exit": _fork(lambda: os._exit(0)),
     "fork_sysexit": _fork(lambda: sys.exit(0)),

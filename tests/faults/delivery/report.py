@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from rows import Row, Side
+from rows import NOT_PLAYED, Row, Side
 from sides import Outcome
 
 _HEAD = """# What is lost, and what is not
@@ -80,8 +80,7 @@ def document(results: list[Result], seconds: float) -> str:
         mine = [result for result in results if result.section == section]
         parts.append(f"## {section}\n\n{_table(mine)}")
     idle = [result for result in results if any(outcome.not_run for outcome in result.outcomes.values())]
-    if idle:
-        parts.append("## Not run\n\n" + "".join(f"- {_not_run(result)}\n" for result in idle))
+    parts.append("## Not run\n\n" + "".join(f"- {text}\n" for text in [*map(_not_run, idle), *NOT_PLAYED]))
     return "\n".join(parts)
 
 

@@ -97,7 +97,7 @@ CONTENT = [
     Row("one record that cannot be encoded (a lone surrogate) among 100", script="poison", quick=True),
     Row(
         "one record that the endpoint rejects among 100",
-        script="poison",
+        script="rejected",
         mode=Mode("reject_poison"),
         promise="accounted",
     ),
@@ -177,7 +177,8 @@ LAUNCHERS = [
         launcher=_AUTO,
         environment={"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "OTEL_LOGS_EXPORTER": "otlp"},
         promise="nothing",
-        note="the same: the stock exporters do not know it, and the configurator fails",
+        note="the stock exporters do not know that protocol, and OpenTelemetry's configurator fails as above; this package "
+        "has a variable of its own for it",
     ),
     Row(
         "opentelemetry-instrument with OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=*",
@@ -210,3 +211,9 @@ SECTIONS: dict[str, list[Row]] = {
     "A real Collector (archive: `sinks/file.yaml`)": COLLECTOR,
     "Started by opentelemetry-instrument": LAUNCHERS,
 }
+# What is known to lose records and is no row, and why.
+NOT_PLAYED = [
+    "The same faults over gRPC: both sides are compared over HTTP. `tests/delivery/test_grpc.py` has this package's gRPC.",
+    "512 records of 12 kB to a gRPC endpoint that takes 4 MiB: a limit of gRPC's; 413 and 512 records of 140 kB stand in.",
+    "A power cut: no test here cuts the power. What is fsynced is what is delivered; `OTEL_MCP_AUDIT_FSYNC` says when that is.",
+]

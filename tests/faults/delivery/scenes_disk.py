@@ -130,6 +130,8 @@ def ship_kills(row: Row, side: Side, home: Path) -> Outcome:
     if side == "stock":
         raise NotRun("the stock pipeline has no process of its own that could be killed")
     chance = random.Random(SEED)
+    # As long under load as there are kills.
+    row = replace(row, count=row.count * max(KILLS, 20) // 20)
     with receiving(replace(row, mode=Mode(slow=0.01))) as receiver:
         environ = environment(side, row, home, receiver.url)
         process = start(emitter(side, row, home), {**environ, "OTEL_MCP_AUDIT_OTLP_ENDPOINT": ""}, home)
