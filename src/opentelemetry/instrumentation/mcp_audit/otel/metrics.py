@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.instrumentation.mcp_audit.record.attributes import (
     DURATION_US,
     ERROR_TYPE,
+    ERROR_TYPE,
     GEN_AI_TOOL_NAME,
     MCP_METHOD_NAME,
     METHODS,
@@ -60,7 +61,7 @@ class Metrics:
     def exported(self, count: int, seconds: float, good: bool) -> None:
         """A batch was sent: how long that took, with all its parts."""
         if self._export is not None:
-            self._export.record(seconds, {} if good else {"error.type": "not_acknowledged"})
+            self._export.record(seconds, {} if good else {ERROR_TYPE: "not_acknowledged"})
 
     def _make(self) -> None:
         from opentelemetry.metrics import get_meter
