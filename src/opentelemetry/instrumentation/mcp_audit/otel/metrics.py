@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.instrumentation.mcp_audit.record.attributes import (
     DURATION_US,
     ERROR_TYPE,
-    ERROR_TYPE,
     GEN_AI_TOOL_NAME,
     MCP_METHOD_NAME,
     METHODS,
