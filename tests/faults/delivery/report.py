@@ -17,8 +17,7 @@ _HEAD = """# What is lost, and what is not
 
 Written by `make faults`, not by hand. Each row is one fault, played at the same time for the stock pipeline
 (opentelemetry-sdk's `BatchLogRecordProcessor` with the OTLP/HTTP exporter, defaults) and for this package (journal and
-shipper, defaults, `http/json`); the only setting that differs from the defaults is the timeout of a request, 5 s on both
-sides. A record is emitted when the emitting call returned: for the stock pipeline `Logger.emit()`, for this package the
+shipper, defaults, `http/json`), except that in the half-open row a request has 5 s instead of 10 s on both sides. A record is emitted when the emitting call returned: for the stock pipeline `Logger.emit()`, for this package the
 tool call, whose answer the client has. *At once* is what the endpoint had when the process was gone; *after* is what it
 had when the fault was over and `otel-mcp-audit ship --once` had run (the stock pipeline has nothing that could run).
 *Twice* is how many records arrived more than once; each has its `audit.record.id`, by which sinks let go of them.
