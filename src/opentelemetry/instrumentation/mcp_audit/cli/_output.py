@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from opentelemetry.instrumentation.mcp_audit import environment_variables as env
+from opentelemetry.instrumentation.mcp_audit.integrity.files import journal_directories, ledger_file
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import Problem, StoredRecord
 from opentelemetry.instrumentation.mcp_audit.journal.reader import Item, Journal, find, in_time_order
 from opentelemetry.instrumentation.mcp_audit.render.csv import csv_header, csv_row
@@ -88,6 +89,15 @@ def found(paths: Sequence[str]) -> Journal:
             click.echo(f"no journal in {', '.join(map(visible, looked))}", err=True)
         raise click.exceptions.Exit(EXIT_UNREADABLE)
     return journal
+
+
+def with_ledgers(looked: Sequence[str]) -> list[str]:
+    """The paths, and the ledgers of the journals among them: each is a stream like any other, and delivered as one."""
+    ledgers: list[str] = []
+    for path in looked:
+        if os.path.isdir(path):
+            ledgers += filter(None, map(ledger_file, journal_directories(path)))
+    return [*looked, *ledgers]
 
 
 def sources(paths: Sequence[str], since: int | None, until: int | None) -> tuple[Iterator[Item], bool]:

@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.journal.reader import in_time_order
 from opentelemetry.instrumentation.mcp_audit.render.text import visible
 
-from ._output import found, readable
+from ._output import found, readable, with_ledgers
 from ._stores import is_store, opened
 
 EPILOG = """\b
@@ -34,7 +34,9 @@ _AT_ONCE: Final = 10_000
 @click.command(epilog=EPILOG)
 @click.argument("a")
 @click.argument("b")
-@click.option("--ids", type=click.File("w", encoding="ascii"), help="Write the ids that B lacks here, one a line.")
+@click.option(
+    "--ids", type=click.File("w", encoding="ascii", lazy=False), help="Write the ids that B lacks here, one a line."
+)
 @click.option("--json", "machine", is_flag=True, help="One JSON object.")
 def command(a: str, b: str, ids: TextIO | None, machine: bool) -> None:
     """Say which records of A are not in B, by record id.
@@ -105,7 +107,7 @@ def _ids(place: str) -> Iterator[str]:
         with opened(place) as engine:
             yield from record_ids(engine)
         return
-    journal = found([place.removeprefix("journal:")])
+    journal = found(with_ledgers([place.removeprefix("journal:")]))
     for record in readable(in_time_order(journal.files), missed=bool(journal.problems)):
         # Ids are compared as databases keep them: a UUID has one spelling there.
         record_id = _id(record)

@@ -23,7 +23,7 @@ from opentelemetry.instrumentation.mcp_audit.render.text import visible
 from opentelemetry.instrumentation.mcp_audit.settings import SettingsError, load
 
 from ._exits import EXIT_UNREADABLE
-from ._output import paths_argument, readable, sources
+from ._output import paths_argument, places, readable, sources, with_ledgers
 from ._select import time_option
 
 EXIT_LEFT = 1
@@ -63,7 +63,7 @@ def command(
     """
     where = _options(endpoint, protocol)
     wanted = None if ids is None else {line.strip().lower() for line in ids if line.strip()}
-    items, missed = sources(paths, since, until)
+    items, missed = sources(with_ledgers(places(paths)), since, until)
     lines = _lines(readable(items, missed), wanted, since, until)
     sender = Sender(connect(where))
     sent = refused = 0
