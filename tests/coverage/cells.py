@@ -158,9 +158,11 @@ def merge(endings: Iterable[Ending]) -> Ending:
 
 
 class Results:
-    """The endings of a run, by cell, and the modules that were skipped whole."""
+    """The files and outcomes of a run, its endings by cell, and the modules that were skipped whole."""
 
     def __init__(self) -> None:
+        self.files: set[str] = set()
+        self.outcomes: set[str] = set()
         self.endings: dict[Cell, list[Ending]] = {}
         self.modules: dict[str, str] = {}
 

@@ -32,7 +32,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    item.user_properties.extend(as_property(cell) for cell in cells_of(item))
+    RESULTS.files.add(item.path.name)
+    cells = cells_of(item)
+    RESULTS.outcomes.update(cell.outcome for cell in cells)
+    item.user_properties.extend(as_property(cell) for cell in cells)
+
+
+@pytest.fixture
+def collected() -> Results:
+    """What this process collected, before anything was deselected; pytest-xdist collects in each of its processes."""
+    return RESULTS
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

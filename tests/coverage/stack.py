@@ -518,13 +518,7 @@ def serve_http(made: Any, transport: str, port_file: Path) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
-    if len(sys.argv) == 4 and sys.argv[3].isdigit():  # COMPAT
-        import uvicorn
-
-        _t = sys.argv[2]
-        _app = sse_app(server()) if _t == "http-sse" else asgi_app(server(), stateless=_t == "http-stateless")
-        uvicorn.run(_app, host="127.0.0.1", port=int(sys.argv[3]), log_level="critical", timeout_graceful_shutdown=1)
-    elif len(sys.argv) == 4:
+    if len(sys.argv) == 4:
         # launcher.py stack.py TRANSPORT PORT_FILE
         serve_http(server(), sys.argv[2], Path(sys.argv[3]))
     else:

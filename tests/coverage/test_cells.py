@@ -3,28 +3,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cells import OUTCOMES, Ending, merge
-
-HERE = Path(__file__).parent
+from cells import OUTCOMES, Ending, Results, merge
 
 
-@pytest.mark.timeout(110)
-def test_every_outcome_has_a_cell_on_this_stack(tmp_path: Path) -> None:
-    told = tmp_path / "cells.json"
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", HERE]
-    # The settings of pytest-xdist's processes are not for this one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment["MCP_AUDIT_COVERAGE_CELLS"] = str(told)
-    subprocess.run(command, env=environment, cwd=HERE.parents[1], timeout=100, check=True, stdout=subprocess.DEVNULL)
-    found = {cell.split("|")[0] for cell in json.loads(told.read_text())["collected"]}
-    assert [outcome for outcome in OUTCOMES if outcome not in found] == []
+def test_every_outcome_has_a_cell_on_this_stack(collected: Results) -> None:
+    every = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+    if every - collected.files - set(collected.modules):
+        pytest.skip("only a part of the matrix was collected")
+    assert [outcome for outcome in OUTCOMES if outcome not in collected.outcomes] == []
 
 
 @pytest.mark.parametrize(
