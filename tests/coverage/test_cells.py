@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cells import OUTCOMES, Ending, Results, merge
+from cells import Ending, Results, merge
+from outcomes import OUTCOMES
 
 
 def test_every_outcome_has_a_cell_on_this_stack(collected: Results) -> None:

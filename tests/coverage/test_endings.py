@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import stack
-from cells import TRANSPORTS
+from outcomes import TRANSPORTS
 from test_matrix import TOOL, check, connected, journal_records, the_actor
 
 pytestmark = pytest.mark.timeout(90)

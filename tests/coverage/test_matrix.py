@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import stack
-from cells import TRANSPORTS
+from outcomes import TRANSPORTS
 from serving import serving
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit

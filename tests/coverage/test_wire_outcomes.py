@@ -12,7 +12,7 @@ import asking
 import pytest
 import stack
 import wire
-from cells import TRANSPORTS
+from outcomes import TRANSPORTS
 from serving import serving
 from test_matrix import Trail, check, connected, journal_records
 

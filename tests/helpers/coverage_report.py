@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "coverage"))
-from cells import OUTCOMES, TRANSPORTS, UNTESTED
+from outcomes import OUTCOMES, TRANSPORTS, UNTESTED
 
 HEAD = """# Coverage
 
