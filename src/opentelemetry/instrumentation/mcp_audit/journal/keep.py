@@ -225,6 +225,8 @@ class Keeper:
         try:
             write()
         except OSError as error:
+            # The next tick must delete what may go while this room lasts: its own lines in the ledger need some.
+            self._bounds.failed(error)
             if error.errno not in _FULL or not self._bounds.reserve.release():
                 raise
             write()
