@@ -35,6 +35,7 @@ service: {pipelines: {logs/mine: {receivers: [forward/ordinary], exporters: [nop
         ["overlays/tls.yaml", "overlays/bearer.yaml"],
         ["overlays/mtls.yaml", "overlays/bearer.yaml"],
         ["sources/journal.yaml"],
+        ["sinks/sql.yaml"],
         ["overlays/shared.yaml", "ordinary"],
         ["overlays/mtls.yaml", "overlays/bearer.yaml", "overlays/shared.yaml", "ordinary", "sources/journal.yaml"],
     ],
