@@ -25,8 +25,9 @@ from opentelemetry.instrumentation.mcp_audit.journal.acknowledged import acknowl
 from opentelemetry.instrumentation.mcp_audit.journal.bounds import used_bytes
 from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK, RealDisk
 from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal
-from opentelemetry.instrumentation.mcp_audit.journal.reserve import RESERVE_BYTES
+from opentelemetry.instrumentation.mcp_audit.journal.reserve import FOR_PRUNING, RESERVE_BYTES
 from opentelemetry.instrumentation.mcp_audit.journal.ticket import JournalError
+from opentelemetry.instrumentation.mcp_audit.record.encode import encode
 
 HELPERS = str(Path(__file__).parents[1] / "helpers")
 MIB = 1024 * 1024
@@ -214,6 +215,7 @@ import json, pathlib, resource, signal, sys
 sys.path[:0] = [sys.argv[2]]
 from journals import journal, record
 from opentelemetry.instrumentation.mcp_audit.journal.ticket import JournalError
+from opentelemetry.instrumentation.mcp_audit.record.encode import encode
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 said = []
 trail = journal(pathlib.Path(sys.argv[1]), said.append, fsync_interval=60, adopts=False)
@@ -321,33 +323,86 @@ def test_what_is_acknowledged_makes_room_and_nothing_is_lost(tmp_path: Path) -> 
     assert (report.exit_code(), report.first_violation()) == (0, None)
 
 
-def test_a_full_disk_is_pruned_for_room(mounted: Callable[[str], Path]) -> None:
-    directory, written = mounted("size=1m"), Written()
-    trail = journal(directory, fsync_interval=LONG, min_age=0, segment_bytes=64 * 1024, adopts=False)
+def fill(trail: Journal, written: Written, name: str, directory: Path) -> None:
+    """Take all room of the disk, and lose a record for want of it."""
+    take_all_room(directory.parent)
+    before = written.lost
+    for index in range(20):
+        written.add(trail, f"{name}{index}.", 5, size=2000)
+    assert written.lost > before
+
+
+def old_segments(directory: Path, written: Written, say: Callable[[str], None] = lambda _: None) -> Journal:
+    """A journal that has written some segments and has its reserve; nothing in it is acknowledged."""
+    trail = journal(directory, say, fsync_interval=LONG, min_age=0, segment_bytes=64 * 1024, adopts=False)
     trail.open()
     trail._upkeep.tick()
     for index in range(60):
         written.add(trail, f"one{index}.", 5, size=2000)
-        acknowledge_if_there_is_room(directory)
         trail._upkeep.tick()
-        if written.lost:
-            break
-    assert written.lost
-    for _ in range(10):
-        trail._upkeep.tick()
-    assert written.add(trail, "two", 5) == 5
+    assert written.lost == 0 and len(streams(directory)) > 5
+    return trail
+
+
+def ends_well(directory: Path, written: Written, trail: Journal) -> None:
     trail.close()
-    assert ledger_kinds(directory).count("pruned") >= 1
     assert sum(gaps(directory)) == written.lost == trail.counters.lost
     report = verify_paths([directory])
     assert (report.exit_code(), report.first_violation()) == (0, None)
 
 
-def acknowledge_if_there_is_room(directory: Path) -> None:
-    try:
-        acknowledge(directory, REAL_DISK, time.time_ns())
-    except OSError:
-        pass  # the one before holds
+def test_a_full_disk_is_pruned_for_room_each_time(mounted: Callable[[str], Path]) -> None:
+    """At the first tick of every such time, without waiting for the next measure: the reserve is there again."""
+    directory, written = mounted("size=2m") / "journal", Written()
+    directory.mkdir()
+    trail = old_segments(directory, written)
+    acknowledge(directory, REAL_DISK, time.time_ns())
+    for time_, name in enumerate(("two", "three"), 1):
+        before = ledger_kinds(directory).count("pruned")
+        fill(trail, written, name, directory)
+        trail._upkeep.tick()
+        assert ledger_kinds(directory).count("pruned") > before
+        assert (directory / "reserve").stat().st_size == RESERVE_BYTES, f"time {time_}"
+        assert written.add(trail, "four", 5) == 5
+        assert not trail.failing
+    ends_well(directory, written, trail)
+
+
+def test_what_is_acknowledged_on_a_full_disk_makes_room(mounted: Callable[[str], Path]) -> None:
+    """Else a trail whose Collector was away until its disk was full would never be written again."""
+    directory, written = mounted("size=2m") / "journal", Written()
+    directory.mkdir()
+    trail = old_segments(directory, written)
+    fill(trail, written, "two", directory)
+    trail._upkeep.tick()
+    assert ledger_kinds(directory).count("pruned") == 0
+    acknowledge(directory, REAL_DISK, time.time_ns())
+    assert (directory / "reserve").stat().st_size == FOR_PRUNING
+    fill(trail, written, "three", directory)
+    trail._bounds.measure()
+    assert ledger_kinds(directory).count("pruned") > 0
+    assert (directory / "reserve").stat().st_size == RESERVE_BYTES
+    assert written.add(trail, "four", 5) == 5
+    ends_well(directory, written, trail)
+
+
+def test_a_segment_whose_last_words_took_the_reserve_is_followed_by_pruning(mounted: Callable[[str], Path]) -> None:
+    """No record is lost then, so nothing but the end of a segment tells that the disk is full."""
+    directory, written = mounted("size=2m") / "journal", Written()
+    directory.mkdir()
+    trail = old_segments(directory, written)
+    acknowledge(directory, REAL_DISK, time.time_ns())
+    trail._bounds.measure()
+    take_all_room(directory.parent)
+    trail._lock.hold(
+        1, lambda: trail._keeper.with_reserve(lambda: trail._keeper.ready().write(encode(record("last", 9000))))
+    )
+    assert (directory / "reserve").stat().st_size == 0
+    trail._upkeep.tick()
+    assert ledger_kinds(directory).count("pruned") > 0
+    assert (directory / "reserve").stat().st_size == RESERVE_BYTES
+    assert written.add(trail, "two", 5) == 5 and written.lost == 0
+    ends_well(directory, written, trail)
 
 
 OPERATIONS = ("create", "open", "write", "write_at", "allocate", "truncate", "sync", "sync_directory", "unlink")

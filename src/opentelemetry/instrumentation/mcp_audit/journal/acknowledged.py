@@ -7,6 +7,7 @@ two writers the second one sees what the first one wrote, and the time never goe
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from .disk import Disk
+from .reserve import Reserve, acknowledging
 from .tail import read_at
 
 ACKNOWLEDGED: Final = "acknowledged.json"
@@ -69,6 +71,12 @@ def acknowledge(
     """
     if _TIME.fullmatch(str(until)) is None:
         raise ValueError(f"{until} is no time in nanoseconds since 1970")
+    return acknowledging(
+        Reserve(directory, disk), lambda: _acknowledge(directory, disk, until, force, by_delivery, timeout)
+    )
+
+
+def _acknowledge(directory: Path, disk: Disk, until: int, force: bool, by_delivery: bool, timeout: float) -> int:
     following = directory / _NEXT
     descriptor = _take(following, disk, timeout)
     try:
@@ -80,7 +88,7 @@ def acknowledge(
         tree = {"version": _VERSION, "until_unix_nano": str(until)} | ({"by": BY_DELIVERY} if by_delivery else {})
         data = json.dumps(tree).encode() + b"\n"
         if (written := disk.write_at(descriptor, data, 0)) != len(data):
-            raise OSError(f"only {written} of {len(data)} bytes could be written (is the disk full?)")
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written (is the disk full?)")
         _give_to_the_owner(descriptor, directory)
         disk.sync(descriptor)
         disk.replace(following, directory / ACKNOWLEDGED)

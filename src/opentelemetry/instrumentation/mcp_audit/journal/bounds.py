@@ -9,7 +9,6 @@ counted in a gap. The reserve's size is kept free below the limit for what must 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import threading
@@ -22,7 +21,7 @@ from .acknowledged import acknowledged_until
 from .disk import Disk
 from .ledger import Ledger
 from .prune import Pruner
-from .reserve import RESERVE, RESERVE_BYTES, Reserve
+from .reserve import RESERVE, RESERVE_BYTES, Reserve, is_full
 
 _MEASURE_SECONDS: Final = 10.0
 _AT_MOST_SECONDS: Final = 1.0
@@ -37,7 +36,6 @@ _ROOM_AGAIN_BELOW: Final = 0.95
 _PRUNE_SHARE: Final = 20
 _PRUNE_BYTES: Final = 2 * 1024 * 1024
 _BELOW: Final = frozenset(("quarantine", "status"))
-_NO_ROOM: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class JournalFull(OSError):
@@ -80,7 +78,7 @@ class Bounds:
         self._measure_at = self._much
         self._due = 0.0
         self._full = False
-        # ``_no_room``: a write failed for it since the last measure; ``_failing``: also before that.
+        # ``_no_room``: a write failed for it since the last measure; ``_failing``: also before that, and nothing could go.
         self._no_room = self._failing = False
         self._warned = self._pruned = False
         self._said: str | None = None
@@ -115,7 +113,7 @@ class Bounds:
 
     def failed(self, error: Exception) -> None:
         """A write failed. For want of room on the disk itself, the next tick prunes as if the limit were reached."""
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        if is_full(error):
             if not self._failing:
                 self._due = 0.0
             self._failing = self._no_room = True
@@ -152,16 +150,20 @@ class Bounds:
     def _measure(self, may_prune: bool) -> None:
         self._due = time.monotonic() + _MEASURE_SECONDS
         no_room, self._no_room = self._no_room, False
-        self._failing = no_room
+        self._failing, freed = no_room, 0
         used = self._sum_up()
         need = self._too_much(used, no_room)
         if may_prune and self._on_full == "drop_acknowledged" and need > 0:
-            self._prune(need)
+            freed = self._prune(need)
             used = self._sum_up()
         self._full = used > self._limit * (_ROOM_AGAIN_BELOW if self._full else 1)
         self._measure_at = self._written + max(self._much, (self._limit - used) // _SHARE)
         self._warn(used)
-        if not no_room:
+        if freed:
+            # The next want of room is a new one, to be met at its first tick, and with the reserve: without it no segment
+            # could be told to go.
+            self._failing = False
+        if freed or not no_room:
             self.reserve.restore()
 
     def _sum_up(self) -> int:
@@ -172,16 +174,17 @@ class Bounds:
         return used
 
     def _too_much(self, used: int, no_room: bool) -> int:
-        """Bytes that should go. On a disk without room a tenth of what is there: how much it takes, it does not say."""
+        """Bytes that should go. On a disk without room the reserve and a tenth of what is there: it does not say more."""
         over = used - self._prune_from
-        return max(over + self._limit // _PRUNE_SHARE if over > 0 else 0, used // 10 if no_room else 0)
+        return max(over + self._limit // _PRUNE_SHARE if over > 0 else 0, used // 10 + RESERVE_BYTES if no_room else 0)
 
-    def _prune(self, need: int) -> None:
+    def _prune(self, need: int) -> int:
         freed = self._pruner.prune(need, acknowledged_until(self._directory, self._once))
         if freed and not self._pruned:
             # From here on this is how it goes; the ledger has each of them.
             self._pruned = True
             self._say(f"the journal in {self._directory} is full: {freed} bytes of acknowledged segments were deleted")
+        return freed
 
     def _warn(self, used: int) -> None:
         share = used / self._max if self._max else 1.0

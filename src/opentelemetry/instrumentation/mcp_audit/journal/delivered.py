@@ -9,6 +9,7 @@ delivered once more, and the receiver knows it by its record ids. Written by who
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from .disk import Disk
+from .reserve import Reserve, acknowledging
 
 DELIVERED: Final = "delivered.log"
 DELIVERED_LOCK: Final = "delivered.lock"
@@ -54,17 +56,14 @@ class Delivered:
         """Read it. Raises OSError."""
         self._directory = directory
         self._disk = disk
+        self._reserve = Reserve(directory, disk)
         self.places, self._lines = _read(directory)
         self._descriptor: int | None = None
 
     def advance(self, places: Mapping[str, Place]) -> None:
         """These files were acknowledged so far; on the disk on return. Raises OSError."""
         self.places.update(places)
-        if self._descriptor is None or self._lines > len(self.places) + _STALE_LINES:
-            self._write_anew()
-            return
-        self._append(self._descriptor, places)
-        self._lines += len(places)
+        acknowledging(self._reserve, lambda: self._write_down(places))
 
     def forget(self, names: Iterable[str]) -> None:
         """Files that are gone; on the disk with the next line that is."""
@@ -75,6 +74,13 @@ class Delivered:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             self._disk.close(descriptor)
+
+    def _write_down(self, places: Mapping[str, Place]) -> None:
+        if self._descriptor is None or self._lines > len(self.places) + _STALE_LINES:
+            self._write_anew()
+            return
+        self._append(self._descriptor, places)
+        self._lines += len(places)
 
     def _append(self, descriptor: int, places: Mapping[str, Place]) -> None:
         data = b"".join(
@@ -90,7 +96,7 @@ class Delivered:
 
     def _write(self, descriptor: int, data: bytes) -> None:
         if (written := self._disk.write(descriptor, data)) != len(data):
-            raise OSError(f"only {written} of {len(data)} bytes could be written (is the disk full?)")
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written (is the disk full?)")
 
     def _write_anew(self) -> None:
         """The first time, and when it has become long: another file takes its place."""

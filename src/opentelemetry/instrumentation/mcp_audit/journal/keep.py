@@ -7,7 +7,6 @@ must follow a segment given up, which a call opens itself: waiting loses less th
 
 from __future__ import annotations
 
-import errno
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from .bounds import Bounds
 from .gap import Gap, Losses, describe
 from .marker import Marker
 from .prepare import Preparer
+from .reserve import is_full
 from .retire import Retired
 from .stream import RecordTooLong, Writing, Written
 from .ticket import JournalError
@@ -30,7 +30,6 @@ _LONG_SECONDS: Final = 0.05
 _MAX_BACKOFF_SECONDS: Final = 30.0
 # A value that the format cannot hold, or too many of them.
 _REFUSED: Final = (TypeError, ValueError, RecordTooLong)
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Appended(NamedTuple):
@@ -227,7 +226,7 @@ class Keeper:
         except OSError as error:
             # The next tick must delete what may go while this room lasts: its own lines in the ledger need some.
             self._bounds.failed(error)
-            if error.errno not in _FULL or not self._bounds.reserve.release():
+            if not is_full(error) or not self._bounds.reserve.release():
                 raise
             write()
 

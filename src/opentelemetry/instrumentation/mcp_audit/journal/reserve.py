@@ -8,15 +8,22 @@ keep less room by it, or none.) All processes of a directory share one.
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from .disk import Disk
 from .tail import read_at
 
 RESERVE: Final = "reserve"
 RESERVE_BYTES: Final = 256 * 1024
+# What says that segments may go takes no more than the other half: to delete them takes lines in the ledger.
+FOR_PRUNING: Final = RESERVE_BYTES // 2
+_FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+T = TypeVar("T")
 
 
 class Reserve:
@@ -35,11 +42,12 @@ class Reserve:
         try:
             if not _ours(descriptor):
                 return False
+            before = os.fstat(descriptor).st_size
             try:
                 self._disk.allocate(descriptor, RESERVE_BYTES)
             except OSError:
-                # A part of it would only take away from those who can still write.
-                self._disk.truncate(descriptor, 0)
+                # More of it would only take away from those who can still write; what it has is for pruning.
+                self._disk.truncate(descriptor, before)
                 return False
             return True
         except OSError:
@@ -47,16 +55,16 @@ class Reserve:
         finally:
             self._disk.close(descriptor)
 
-    def release(self) -> bool:
-        """Give the room back to the disk. True when there was some, and it is free now."""
+    def release(self, kept: int = 0) -> bool:
+        """Give the room back to the disk but for ``kept`` bytes. True when there was more than that, and it is free now."""
         try:
             descriptor = self._disk.open(self._path, append=False)
         except OSError:
             return False
         try:
-            if os.fstat(descriptor).st_size == 0 or not _ours(descriptor):
+            if os.fstat(descriptor).st_size <= kept or not _ours(descriptor):
                 return False
-            self._disk.truncate(descriptor, 0)
+            self._disk.truncate(descriptor, kept)
             # Journaling file systems give freed blocks to others when their own journal is written.
             self._disk.sync(descriptor)
             return True
@@ -70,6 +78,24 @@ class Reserve:
             return self._disk.open(self._path, append=False)
         except FileNotFoundError:
             return self._disk.create(self._path, append=False)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a write failed for want of room: the disk's, or a quota's."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def acknowledging(reserve: Reserve, write: Callable[[], T]) -> T:
+    """Write down that records are kept elsewhere; on a full disk once more, in a part of the reserve.
+
+    Nothing else can end the want of room: only what is acknowledged may be deleted.
+    """
+    try:
+        return write()
+    except OSError as error:
+        if not is_full(error) or not reserve.release(kept=FOR_PRUNING):
+            raise
+        return write()
 
 
 def _ours(descriptor: int) -> bool:
