@@ -13,7 +13,7 @@ import pytest
 
 from opentelemetry.instrumentation.mcp_audit import status as module
 from opentelemetry.instrumentation.mcp_audit.assembly import Assembled, Extras, assemble
-from opentelemetry.instrumentation.mcp_audit.hooks.table import HookState
+from opentelemetry.instrumentation.mcp_audit.hooks.install import HookState
 from opentelemetry.instrumentation.mcp_audit.journal.gap import Counters
 from opentelemetry.instrumentation.mcp_audit.notices import Notices
 from opentelemetry.instrumentation.mcp_audit.settings import Settings

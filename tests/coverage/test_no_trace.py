@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import stack
 
-from opentelemetry.instrumentation.mcp_audit.hooks.table import ROWS, Hooks
+from opentelemetry.instrumentation.mcp_audit.hooks.install import Hooks
+from opentelemetry.instrumentation.mcp_audit.hooks.table import ROWS
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
 pytestmark = pytest.mark.timeout(60)

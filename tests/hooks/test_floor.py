@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from opentelemetry.instrumentation.mcp_audit.hooks import floor
-from opentelemetry.instrumentation.mcp_audit.hooks.table import LOWLEVEL, Hooks
+from opentelemetry.instrumentation.mcp_audit.hooks.install import Hooks
+from opentelemetry.instrumentation.mcp_audit.hooks.table import LOWLEVEL
 
 
 @pytest.mark.parametrize("version", ["0.9.1", "1.0", "1.12.3", "1.23.3", "1.23.99rc1"])

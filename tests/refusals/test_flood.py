@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from opentelemetry.instrumentation.mcp_audit.assembly import Extras, assemble
-from opentelemetry.instrumentation.mcp_audit.hooks.table import Hooks
+from opentelemetry.instrumentation.mcp_audit.hooks.install import Hooks
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
 from opentelemetry.instrumentation.mcp_audit.notices import Notices
 from opentelemetry.instrumentation.mcp_audit.settings import load

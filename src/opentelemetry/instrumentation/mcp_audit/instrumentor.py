@@ -21,8 +21,8 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 
 from . import settings as settings_module
 from .environment_variables import OTEL_MCP_AUDIT_ENABLED
+from .hooks.install import Hooks, HookState
 from .hooks.running import Switch
-from .hooks.table import Hooks, HookState
 from .notices import Notices, describe
 from .package import _instruments
 from .record.record import Invocation

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .hooks.table import HookState
+from .hooks.install import HookState
 from .notices import Notices
 
 if TYPE_CHECKING:

@@ -1,35 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrapped in the MCP SDKs, one row each, and how it is put on and taken off.
+"""What is wrapped in the MCP SDKs, one row each. How it is put on and taken off: ``install.py``.
 
-Nothing of an SDK is imported here: each row waits for its module with a post-import hook, and which generation of the
-SDK is there is told by its features, never by its version.
+Nothing of an SDK is imported here, and of our own wrappers only those whose hook is put on.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
-from threading import RLock, Thread
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
-import wrapt
-
-from . import floor
 from .running import Switch, Wrapper
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import TracerProvider
-
-    from opentelemetry.instrumentation.mcp_audit.auditor import AuditorSource
-
 Stack = Literal["mcp 2.x", "mcp 1.x", "mcp", "fastmcp"]
-State = Literal["hooked", "waiting", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +43,6 @@ MANAGER: Final = "mcp.server.streamable_http_manager"
 MODERN: Final = "mcp.server._streamable_http_modern"
 TRANSPORT: Final = "mcp.server.streamable_http"
 SESSION: Final = "mcp.server.session"
-
-# How often, in seconds, an import that had begun before the hooks were put on is asked whether it has ended.
-_POLL: Final = 0.002
 
 
 def _from(module: str, name: str) -> Callable[[Switch], Wrapper]:
@@ -140,240 +121,3 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(DISPATCHER, "inject_trace_context", _from("client", "inject_trace_context"), "mcp 2.x", client=True),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class HookState:
-    """How one row stands: ``hooked``, ``waiting`` for its module to be imported, ``missing`` from it."""
-
-    module: str
-    attribute: str
-    stack: Stack
-    state: State
-    needed: bool
-
-
-@dataclass(slots=True)
-class _Patch:
-    row: Row
-    owner: Any
-    name: str
-    original: Any
-    wrapper: Any
-    own: bool
-
-
-class Hooks:
-    """The hooks of one instrumentation: :meth:`install`, :meth:`remove`, and again, as often as wanted.
-
-    ``source`` gives the auditor in force, asked anew for every request. ``on_problem`` gets one clear sentence for
-    each thing that keeps requests from being audited. ``own_span``: mcp 1.x gets a SERVER span made here, by
-    ``tracer_provider`` or the global one. ``client``: what this process's MCP clients ask is recorded too.
-    """
-
-    def __init__(
-        self,
-        source: AuditorSource,
-        on_problem: Callable[[str], None],
-        *,
-        own_span: bool = False,
-        client: bool = False,
-        tracer_provider: TracerProvider | None = None,
-    ) -> None:
-        self._switch = Switch(source, on_problem, own_span=own_span, tracer_provider=tracer_provider)
-        self._switch.on = False
-        self._rows = tuple(row for row in ROWS if client or not row.client)
-        self._waiting: set[str] = set()
-        self._patches: dict[tuple[str, str], _Patch] = {}
-        self._missing: set[tuple[str, str]] = set()
-        # Imports happen on any thread.
-        self._lock = RLock()
-
-    @property
-    def problem_free(self) -> bool:
-        """False when a module that must be hooked was imported and could not be."""
-        return not any(row.needed and (row.module, row.attribute) in self._missing for row in self._rows)
-
-    def install(self) -> Hooks:
-        """Wrap what is imported already, and wait for the rest. Does nothing where it is done."""
-        with self._lock:
-            self._switch.on = True
-            modules = list(dict.fromkeys(row.module for row in self._rows))
-            new = [module for module in modules if module not in self._waiting]
-            self._waiting.update(new)
-        # Not under our lock: wrapt 1.x calls import hooks under its own, and they want ours.
-        for module in modules:
-            loaded = sys.modules.get(module)
-            if module in new:
-                self._register(module)
-            elif loaded is not None:
-                self._imported(loaded, whole=False)
-        return self
-
-    def _register(self, module: str) -> None:
-        """Have ``module`` hooked now if it is imported, else when it is.
-
-        An import hook cannot be taken back; ours asks whether it is still wanted.
-        """
-        registering = True
-
-        def imported(loaded: ModuleType) -> None:
-            # Called at once it may be given a module whose import has only begun; called later, never.
-            self._imported(loaded, whole=not registering)
-
-        wrapt.register_post_import_hook(imported, module)
-        registering = False
-
-    def _await(self, module: ModuleType) -> None:
-        """Hook a module whose import had begun before we came: no import hook is called for it any more."""
-        while _is_initialising(module):
-            time.sleep(_POLL)
-        with self._lock:
-            # Where the import failed there is nothing to hook, and the next attempt has to be awaited anew.
-            self._waiting.discard(module.__name__)
-            if not self._switch.on:
-                return
-            self._waiting.add(module.__name__)
-        self._register(module.__name__)
-
-    def remove(self) -> None:
-        """Take every wrapper off, leaving the SDK's classes as they were, and make the import hooks inert."""
-        with self._lock:
-            self._switch.on = False
-            self._missing.clear()
-            for key, patch in list(self._patches.items()):
-                if _unwrap(patch):
-                    del self._patches[key]
-
-    def live(self) -> list[HookState]:
-        """Every row and how it stands, for ``doctor``."""
-        return [HookState(row.module, row.attribute, row.stack, self._state(row), row.needed) for row in self._rows]
-
-    def _state(self, row: Row) -> State:
-        key = (row.module, row.attribute)
-        if key in self._missing:
-            return "missing"
-        return "hooked" if key in self._patches and self._switch.on else "waiting"
-
-    def _imported(self, module: ModuleType, *, whole: bool = True) -> None:
-        # Python says `_initializing` of a module until after the import hooks, so that it tells nothing to those.
-        partial = not whole and _is_initialising(module)
-        with self._lock:
-            if not self._switch.on:
-                return
-            self._wrap(module, partial)
-        if partial:
-            Thread(target=self._await, args=(module,), name="mcp_audit-import", daemon=True).start()
-
-    def _wrap(self, module: ModuleType, partial: bool) -> None:
-        """Wrap what is in the module; of one that is ``partial`` nothing is missing yet."""
-        too_old = floor.below_floor()
-        if too_old is not None:
-            self._refuse(module.__name__, too_old)
-            return
-        for row in self._rows:
-            if row.module != module.__name__:
-                continue
-            key = (row.module, row.attribute)
-            if key in self._patches:
-                # Still on from before a remove() that found another wrapper on top of it; live again by the switch.
-                continue
-            try:
-                patch = _put_on(module, row, self._switch)
-            except AttributeError:
-                if not partial:
-                    self._absent(row)
-                continue
-            self._patches[key] = patch
-            self._missing.discard(key)
-
-    def _refuse(self, module: str, version: str) -> None:
-        """Leave the modules of an SDK below the floor as they are, and say so where a hook is needed."""
-        rows = [row for row in ROWS if row.module == module]
-        self._missing.update((row.module, row.attribute) for row in rows)
-        if any(row.needed for row in rows):
-            self._switch.problem(f"mcp_audit: {floor.sentence(version)}")
-
-    def _absent(self, row: Row) -> None:
-        """A row's attribute is not in its module: expected between generations, loud where nothing else covers it."""
-        if not row.needed:
-            return
-        if row.module == LOWLEVEL and _exists(RUNNER):
-            # mcp 2.x: its low-level server is only a registry, requests pass the runner.
-            return
-        self._missing.add((row.module, row.attribute))
-        other = f" and there is no module {RUNNER}" if row.module == LOWLEVEL else ""
-        self._switch.problem(
-            f"mcp_audit: requests are NOT audited: {row.module} has no {row.attribute}{other}. "
-            "This version of the MCP SDK is too old or has changed; "
-            "see the supported versions of opentelemetry-instrumentation-mcp-audit."
-        )
-
-
-def install(
-    source: AuditorSource,
-    on_problem: Callable[[str], None],
-    *,
-    own_span: bool = False,
-    tracer_provider: TracerProvider | None = None,
-) -> Hooks:
-    """Make the hooks and put them on."""
-    return Hooks(source, on_problem, own_span=own_span, tracer_provider=tracer_provider).install()
-
-
-def _exists(module: str) -> bool:
-    if module in sys.modules:
-        return True
-    parent = sys.modules.get(module.rpartition(".")[0])
-    # Looked for in the package itself where that is imported: `find_spec` by name waits for an import that another
-    # thread is at, which may be waiting for us.
-    if parent is not None and PathFinder.find_spec(module, getattr(parent, "__path__", None)) is not None:
-        return True
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def _is_initialising(module: ModuleType) -> bool:
-    """Whether the module's own code is still running. The name is Python's, private, and all there is."""
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
-
-
-def _put_on(module: ModuleType, row: Row, switch: Switch) -> _Patch:
-    """Wrap one attribute. AttributeError when it is not there."""
-    owner: Any = module
-    *path, name = row.attribute.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    own = name in vars(owner)
-    if not own and name.startswith("__"):
-        # Every object has a `__call__` of some kind; only the class's own is the one meant.
-        raise AttributeError(row.attribute)
-    original = vars(owner)[name] if own else getattr(owner, name)
-    wrapper = wrapt.FunctionWrapper(original, row.wrapper(switch))
-    setattr(owner, name, wrapper)
-    if row.copied:
-        _rename(name, original, wrapper)
-    return _Patch(row, owner, name, original, wrapper, own)
-
-
-def _unwrap(patch: _Patch) -> bool:
-    """Put the original back; False when somebody else wrapped ours and it has to stay, inert."""
-    if vars(patch.owner).get(patch.name) is not patch.wrapper:
-        return False
-    if patch.own:
-        setattr(patch.owner, patch.name, patch.original)
-    else:
-        delattr(patch.owner, patch.name)
-    if patch.row.copied:
-        _rename(patch.name, patch.wrapper, patch.original)
-    return True
-
-
-def _rename(name: str, old: Any, new: Any) -> None:
-    """Change what ``from … import name`` copied into modules that are loaded already."""
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
-        if isinstance(names, dict) and names.get(name) is old:
-            names[name] = new
