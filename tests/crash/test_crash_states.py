@@ -23,7 +23,7 @@ from states import Plan, explore
 from truth import Truth
 from wandering import wandering
 
-from opentelemetry.instrumentation.mcp_audit.journal.adopt import _Adoption
+from opentelemetry.instrumentation.mcp_audit.journal.answer import Answering
 from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal
 from opentelemetry.instrumentation.mcp_audit.journal.prune import Pruner
 from opentelemetry.instrumentation.mcp_audit.journal.retire import Retired, _entry
@@ -160,7 +160,7 @@ def test_an_adopter_that_does_not_wait_is_found_out(tmp_path: Path) -> None:
 
 
 def test_an_adopter_that_does_not_look_for_outcomes_is_found_out(tmp_path: Path) -> None:
-    with mock.patch.object(_Adoption, "_recorded", lambda adoption, segments, wanted: set()):
+    with mock.patch.object(Answering, "_recorded", lambda answering, segments, wanted: set()):
         assert _found_out(tmp_path, "calls_in_flight", 0.5, "2 records of the id")
 
 

@@ -16,7 +16,7 @@ from journals import read
 
 from opentelemetry.instrumentation.mcp_audit.integrity.verify import verify_paths
 from opentelemetry.instrumentation.mcp_audit.journal.adopt import Adopted
-from opentelemetry.instrumentation.mcp_audit.journal.marker import read_marker
+from opentelemetry.instrumentation.mcp_audit.journal.marker_contents import read_marker
 
 ID = "0190c1d2-1234-7abc-8def-0123456789a"
 _PATHS = os.pathsep.join(str(Path(__file__).parents[1] / name) for name in ("helpers", "journal"))

@@ -16,8 +16,9 @@ import pytest
 
 from opentelemetry.instrumentation.mcp_audit.journal import platform
 from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK, RealDisk
-from opentelemetry.instrumentation.mcp_audit.journal.marker import Marker, NewerVersion, OpenCall, read_marker
-from opentelemetry.instrumentation.mcp_audit.journal.slots import header_slot
+from opentelemetry.instrumentation.mcp_audit.journal.marker import Marker
+from opentelemetry.instrumentation.mcp_audit.journal.marker_contents import read_marker
+from opentelemetry.instrumentation.mcp_audit.journal.slots import NewerVersion, OpenCall, header_slot
 
 STREAM = "6f1d1c1e-0000-4000-8000-000000000001"
 NEXT = "6f1d1c1e-0000-4000-8000-000000000002"

@@ -12,7 +12,8 @@ from faulty_disk import LEDGER, SEGMENT, FaultyDisk
 from journals import ORIGIN, kinds, read, segments
 
 from opentelemetry.instrumentation.mcp_audit.journal.ledger import Ledger, LedgerError
-from opentelemetry.instrumentation.mcp_audit.journal.marker import Marker, read_marker
+from opentelemetry.instrumentation.mcp_audit.journal.marker import Marker
+from opentelemetry.instrumentation.mcp_audit.journal.marker_contents import read_marker
 from opentelemetry.instrumentation.mcp_audit.journal.prepare import Preparer
 from opentelemetry.instrumentation.mcp_audit.journal.waiting import Commits
 

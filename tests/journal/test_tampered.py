@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from journals import journal, kinds, read, record, segments, until
 
-from opentelemetry.instrumentation.mcp_audit.journal.marker import read_marker
+from opentelemetry.instrumentation.mcp_audit.journal.marker_contents import read_marker
 
 
 def test_a_segment_deleted_while_open_is_noticed_counted_and_replaced(tmp_path: Path) -> None:

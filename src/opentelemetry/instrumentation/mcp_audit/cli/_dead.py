@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from opentelemetry.instrumentation.mcp_audit.integrity.files import MARKER_SUFFIX
-from opentelemetry.instrumentation.mcp_audit.journal.marker import NewerVersion, read_descriptor
+from opentelemetry.instrumentation.mcp_audit.journal.marker_contents import read_descriptor
+from opentelemetry.instrumentation.mcp_audit.journal.slots import NewerVersion
 
 from ._checks import Check
 from ._words import age, some

@@ -29,10 +29,11 @@ from .gap import Counters, Losses, describe
 from .keep import MAX_QUEUED, Appended, Keeper
 from .ledger import Ledger
 from .lock import Busy, OwnedLock, Reentered
-from .marker import Marker, OpenCall
+from .marker import Marker
 from .origin import Origin
 from .prepare import Preparer
 from .retire import Retired
+from .slots import OpenCall
 from .ticket import Deferred, JournalError, Ticket
 from .upkeep import Rhythm, Upkeep
 from .waiting import Commits

@@ -3,13 +3,13 @@
 
 One file a process, ``<its first stream>.calls``, locked as long as the process lives. A call costs two small writes into
 room that was made before: one when it begins, four zeros when its outcome is in the journal. No memory map: on a full
-tmpfs or a cut file that would be a SIGBUS. ``adopt.py`` reads what a dead process left.
+tmpfs or a cut file that would be a SIGBUS. ``marker_contents.py`` reads what stands in one,
+live or left by a dead process.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -19,33 +19,8 @@ from typing import Final, NamedTuple
 from . import platform
 from .disk import Disk
 from .lock import Busy, OwnedLock, Reentered
-from .slots import (
-    FREE,
-    MAX_SLOTS,
-    SLOT_BYTES,
-    Header,
-    NewerVersion,
-    OpenCall,
-    Slot,
-    Unreadable,
-    call_slot,
-    header_slot,
-    read_call,
-    read_header,
-)
+from .slots import FREE, MAX_SLOTS, SLOT_BYTES, Header, OpenCall, call_slot, header_slot
 from .tail import read_at
-
-__all__ = [
-    "SUFFIX",
-    "Contents",
-    "Header",
-    "Marker",
-    "NewerVersion",
-    "OpenCall",
-    "Slot",
-    "read_descriptor",
-    "read_marker",
-]
 
 SUFFIX: Final = ".calls"
 UNFINISHED: Final = ".calls.new"
@@ -56,7 +31,6 @@ _GROW_SECONDS: Final = 0.5
 _LOCK_SECONDS: Final = 1.0
 # A slot's number is what is left of its token, divided by this.
 _TOKEN: Final = 2 * MAX_SLOTS
-_BLOCK: Final = 1024 * 1024
 
 
 class _File(NamedTuple):
@@ -297,57 +271,6 @@ class Marker:
             self._say(
                 f"calls in flight cannot be marked (they are audited when they end): {type(error).__name__}: {error}"
             )
-
-
-class Contents(NamedTuple):
-    """What stands in a marker: its header (None: unreadable), its calls, how many slots are torn, and whether it is all zeros."""
-
-    header: Header | None
-    calls: list[Slot]
-    torn: int
-    blank: bool
-
-
-def read_marker(path: Path) -> Contents:
-    """What stands in the file, live or not. Raises OSError, also for what is no regular file; :class:`NewerVersion`."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is not a regular file")
-        return read_descriptor(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_descriptor(descriptor: int) -> Contents:
-    """As :func:`read_marker`, of an open file. Reads no more than a marker can hold."""
-    header: Header | None = None
-    try:
-        header = read_header(read_at(descriptor, SLOT_BYTES, 0))
-    except NewerVersion:
-        raise
-    except Unreadable:
-        pass
-    calls: list[Slot] = []
-    torn, blank = 0, header is None
-    end = (1 + MAX_SLOTS) * SLOT_BYTES
-    at = 0
-    while at < end and (data := read_at(descriptor, min(_BLOCK, end - at), at)):
-        blank = blank and not data.strip(b"\0")
-        for start in range(0, len(data), SLOT_BYTES):
-            number = (at + start) // SLOT_BYTES
-            if number == 0:
-                continue
-            try:
-                slot = read_call(number, data[start : start + SLOT_BYTES])
-            except Unreadable:
-                torn += 1
-                continue
-            if slot is not None:
-                calls.append(slot)
-        at += len(data)
-    return Contents(header, calls, torn, blank)
 
 
 def _host() -> str:
