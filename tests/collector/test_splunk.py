@@ -44,15 +44,7 @@ exporters:
     retry_on_failure: {{initial_interval: 100ms, max_interval: 300ms}}
     sending_queue: {{num_consumers: 16, batch: {{min_size: 1, flush_timeout: 10ms}}}}
 """
-RECEIVER = """
-extensions: {{health_check: {{endpoint: "${{env:AUDIT_HEALTH_ENDPOINT}}"}}}}
-receivers: {{splunk_hec: {{endpoint: "127.0.0.1:{port}"}}}}
-exporters: {{file: {{path: "${{env:AUDIT_JSONL}}", create_directory: true, rotation: {{max_megabytes: 100}}}}}}
-service:
-  extensions: [health_check]
-  telemetry: {{metrics: {{level: none}}}}
-  pipelines: {{logs: {{receivers: [splunk_hec], exporters: [file]}}}}
-"""
+STAND_IN = Path(__file__).parents[2] / "examples" / "splunk" / "stand-in.yaml"
 
 
 def sending(home: Path, url: str, timeout: str = "1s", **env: str) -> Collector:
@@ -150,12 +142,12 @@ def _value(value: dict[str, Any]) -> Any:
 def test_into_the_collectors_own_receiver_in_the_metadata_view(tmp_path: Path) -> None:
     """Every record, once, with its fields; no content; and a sender does not choose index, source or token."""
     port = free_port()
-    configuration = tmp_path / "receiver.yaml"
-    configuration.write_text(RECEIVER.format(port=port))
     lines = written(tmp_path / "journal", 300, size=60)
     steering = {f"com.splunk.{name}": "elsewhere" for name in ("index", "source", "sourcetype", "hec.access_token")}
+    steering["x.content"] = "smuggled into a view without content"
     steered = [_with_resource(line, steering) for line in lines]
-    receiver = Collector(tmp_path / "receiver", configuration)
+    receiver = Collector(tmp_path / "receiver", STAND_IN, env={"HEC_ENDPOINT": f"127.0.0.1:{port}"})
+    receiver.env |= {"HEC_HEALTH_ENDPOINT": f"127.0.0.1:{receiver.health}", "HEC_JSONL": str(receiver.archive)}
     with receiver, sending(tmp_path / "c", f"http://127.0.0.1:{port}", AUDIT_SPLUNK_VIEW="metadata") as collector:
         for at in range(0, len(steered), 100):
             assert post(collector.logs_url, join_lines(steered[at : at + 100]))[0] == 200
@@ -267,11 +259,12 @@ def test_with_the_relay_nothing_is_lost(tmp_path: Path) -> None:
     batches = batches_of(tmp_path / "journal")
     faults = Faults(batches)
     kept = tmp_path / "kept.jsonl"
-    indexed = all_ids(batches, *(fault for fault in FAULTS if fault != "400"))
+    indexed = Counter(all_ids(batches, *(fault for fault in FAULTS if fault != "400")))
+    twice = Counter(all_ids(batches, "slow", "reset-after"))
     with Hec(faults) as hec, relay(hec.url, kept) as url, sending(tmp_path / "c", url, timeout="5s") as collector:
         for lines in batches.values():
             send(collector, lines)
-        until(lambda: set(hec.ids) == indexed and kept.exists() and faults.met == set(FAULTS) - {"none"}, 60)
+        until(lambda: hec.ids == indexed + twice and kept.exists() and faults.met == set(FAULTS) - {"none"}, 60)
         faults.over.set()
         assert _scraped(collector, "otelcol_exporter_send_failed_log_records_total") == 0
     (line,) = kept.read_text().splitlines()

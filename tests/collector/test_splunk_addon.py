@@ -157,6 +157,15 @@ def test_searches_name_only_what_exists(name: str) -> None:
     assert used
 
 
+def test_the_dashboard_asks_what_the_detections_ask() -> None:
+    """Its two numbers are the detections' own conditions, or a part of them."""
+    assert SEARCHES[GAP].split("\n| ")[2] in SEARCHES["panel 0"]
+    assert all(
+        part in SEARCHES[CHAIN] for part in ("number==before", "number==before + 1 AND ix_previous!=before_hash")
+    )
+    assert "where number==before OR (number==before + 1 AND ix_previous!=before_hash)" in SEARCHES["panel 1"]
+
+
 def test_every_macro_is_used() -> None:
     text = "".join([*SEARCHES.values(), *MACROS.values()])
     assert [name for name in MACROS if f"`{name}`" not in text] == []
@@ -284,6 +293,8 @@ def test_the_restatement_of_a_gap() -> None:
         2,
     )
     assert gap["ix_record_id"] == order[5]["ix_record_id"]
+    (one,) = found(GAP, [row for row in events if row is not order[3]])
+    assert (one["first_missing"], one["last_missing"], one["missing"]) == (4, 4, 1)
     # Just indexed: the two may still be on the way.
     assert found(GAP, [{**row, "_indextime": NOW - 60} for row in rest]) == []
     assert found(CHAIN, rest) == []
