@@ -160,9 +160,9 @@ def _case(row: Row, *pairs: Any) -> Any:
 
 
 def _relative(row: Row, now: Any, how: Any) -> float:
-    found = re.fullmatch(r"-(\d+)m", how(row))
+    found = re.fullmatch(r"-(\d+)([md])", how(row))
     assert found is not None
-    return float(now(row)) - 60 * int(found[1])
+    return float(now(row)) - {"m": 60, "d": 86400}[found[2]] * int(found[1])
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
