@@ -15,7 +15,7 @@ from ._listen import listen_options, listening, needed, serve
     epilog="""\b
 Examples:
   otel-mcp-audit relay --to https://splunk.example:8088 --kept /var/lib/mcp-audit/splunk-refused.jsonl
-  SPLUNK_HEC_URL=http://127.0.0.1:4320/services/collector otelcol-mcp-audit --config …
+  AUDIT_SPLUNK_URL=http://127.0.0.1:4320/services/collector otelcol-mcp-audit --config …
 
 \b
 401, 403, 404, redirects and other refusals become 503 with Retry-After, so that the
