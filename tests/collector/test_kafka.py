@@ -29,9 +29,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
 
 
 def sender(home: Path, broker: KafkaBroker, topic: str, **env: str) -> Collector:
-    return Collector(
-        home, *SENDER, env={"AUDIT_KAFKA_BROKERS": broker.bootstrap, "AUDIT_KAFKA_TOPIC": topic, **env}
-    )
+    return Collector(home, *SENDER, env={"AUDIT_KAFKA_BROKERS": broker.bootstrap, "AUDIT_KAFKA_TOPIC": topic, **env})
 
 
 def numbers(collector: Collector) -> dict[str, list[int]]:
