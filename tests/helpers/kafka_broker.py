@@ -82,9 +82,11 @@ class KafkaBroker:
             process.send_signal(how)
             process.wait(60)
 
-    def make_topic(self, name: str, partitions: int = 3) -> None:
-        """A topic of so many partitions, one replica each: there is one broker."""
-        command = ("--bootstrap-server", self.bootstrap, "--create", "--topic", name, "--partitions", str(partitions))
+    def make_topic(self, name: str, partitions: int = 3, **settings: int) -> None:
+        """A topic of so many partitions, one replica each: there is one broker. ``settings``: with ``_`` for ``.``."""
+        command = ["--bootstrap-server", self.bootstrap, "--create", "--topic", name, "--partitions", str(partitions)]
+        for setting, value in settings.items():
+            command += ["--config", f"{setting.replace('_', '.')}={value}"]
         self._run("org.apache.kafka.tools.TopicCommand", *command)
 
     def produce(self, topic: str, message: str) -> None:
