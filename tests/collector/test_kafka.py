@@ -125,7 +125,7 @@ def test_what_no_sink_took_is_not_committed_and_what_is_no_record_stops_nothing(
     lines = written(tmp_path / "journal", 100, 2000)
     with sender(tmp_path / "sender", broker, "full") as source, receiver:
         send(source, lines)
-        until(lambda: "failed to unmarshal message" in receiver.log_text(), 30)
+        until(lambda: "failed to unmarshal message" in receiver.log_text(), 60)
         # It is asked again after a second and more: time enough to commit what must not be committed.
         until(lambda: receiver.log_text().count("no space left on device") >= 3, 30)
         receiver.kill()
