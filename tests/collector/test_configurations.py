@@ -18,6 +18,7 @@ SETTINGS = {
     "AUDIT_TLS_KEY": "/key.pem",
     "AUDIT_TLS_CLIENT_CA": "/ca.pem",
     "AUDIT_TOKEN_FILE": "/token",
+    "DD_API_KEY": "key",
 }
 ORDINARY = """
 exporters: {nop: {}}
@@ -38,6 +39,10 @@ service: {pipelines: {logs/mine: {receivers: [forward/ordinary], exporters: [nop
         ["sinks/sql.yaml"],
         ["sinks/splunk.yaml"],
         ["sinks/sql.yaml", "sinks/splunk.yaml"],
+        ["sinks/datadog.yaml"],
+        ["sinks/kafka.yaml"],
+        ["sources/kafka.yaml"],
+        ["sinks/sql.yaml", "sinks/datadog.yaml", "sinks/kafka.yaml"],
         ["overlays/shared.yaml", "ordinary"],
         ["overlays/mtls.yaml", "overlays/bearer.yaml", "overlays/shared.yaml", "ordinary", "sources/journal.yaml"],
     ],
