@@ -36,6 +36,7 @@ service: {pipelines: {logs/mine: {receivers: [forward/ordinary], exporters: [nop
         ["overlays/mtls.yaml", "overlays/bearer.yaml"],
         ["sources/journal.yaml"],
         ["sinks/sql.yaml"],
+        ["sinks/clickhouse.yaml"],
         ["overlays/shared.yaml", "ordinary"],
         ["overlays/mtls.yaml", "overlays/bearer.yaml", "overlays/shared.yaml", "ordinary", "sources/journal.yaml"],
     ],
