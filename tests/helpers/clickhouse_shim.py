@@ -125,7 +125,7 @@ class Handler(BaseHTTPRequestHandler):
     engine: Engine
     user: tuple[str, str] = ("default", "")
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, *arguments: Any) -> None:
         """Quiet."""
 
     def do_GET(self) -> None:
