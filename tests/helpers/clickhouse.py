@@ -51,12 +51,13 @@ class ClickHouse:
         }
         self.url = f"clickhouse://{USER}:{urllib.parse.quote(PASSWORD, safe='')}@127.0.0.1:{self._port}/{DATABASE}"
 
-    def start(self) -> None:
+    def start(self, password: str = PASSWORD) -> None:
+        """Start it and return when it answers. ``password`` is the one that it takes."""
         self._home.mkdir(parents=True, exist_ok=True)
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(_SHIM), str(self._port), str(self._home / "data")],
-                env={**os.environ, "CLICKHOUSE_USER": USER, "CLICKHOUSE_PASSWORD": PASSWORD},
+                env={**os.environ, "CLICKHOUSE_USER": USER, "CLICKHOUSE_PASSWORD": password},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
