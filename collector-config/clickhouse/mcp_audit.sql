@@ -78,9 +78,10 @@ ENGINE = ReplacingMergeTree(Earliest)
 PARTITION BY toYYYYMM(Timestamp)
 PRIMARY KEY (TenantId, Tool, Timestamp)
 ORDER BY (TenantId, Tool, Timestamp, RecordId, Content)
--- Six years is HIPAA's, seven SOX's. What is older goes, whole months at once, and `verify` then finds the beginnings of old streams
--- missing: keep the archive for as long as a chain must be shown. Change it with ALTER TABLE mcp_audit MODIFY TTL ….
-TTL toDateTime(Timestamp) + INTERVAL 7 YEAR
+-- Six years is HIPAA's, seven SOX's; by when a record came, so that no clock and no date makes one go earlier. What is older goes,
+-- whole months at once, and `verify` then finds the beginnings of old streams missing: keep the archive for as long as a chain must
+-- be shown. Change it with ALTER TABLE mcp_audit MODIFY TTL ….
+TTL toDateTime(ReceivedAt) + INTERVAL 7 YEAR
 SETTINGS ttl_only_drop_parts = 1,      -- no part is rewritten for a TTL: dropped when all of it is due
          fsync_after_insert = 1,       -- an answer of 200 to the Collector, which forgets the records then, means: on the disk
          fsync_part_directory = 1;     -- and findable there after a power cut

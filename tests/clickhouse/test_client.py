@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from certificates import Authority
 
 from opentelemetry.instrumentation.mcp_audit.clickhouse.address import Address
 from opentelemetry.instrumentation.mcp_audit.clickhouse.client import ClickHouseError, rows
@@ -87,6 +90,24 @@ def test_an_answer_that_is_not_whole_is_an_error(at: Address, answer: Any, said:
         list(rows(at, "SELECT 1"))
     assert said in str(error.value)
     assert "s3cret" not in str(error.value)
+
+
+def test_over_tls_the_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path / "certificates")
+    pair = authority.issue("engine")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    Scripted.answer = (200, [b"[1]\n"], True)
+    secure = Address("127.0.0.1", server.server_port, True, "ada", "s3cret", "audit", "mcp_audit")
+    with pytest.raises(ClickHouseError, match="CERTIFICATE_VERIFY_FAILED"):
+        list(rows(secure, "SELECT 1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.root))
+    assert list(rows(secure, "SELECT 1")) == [[1]]
+    server.shutdown()
+    server.server_close()
 
 
 def test_a_server_that_is_away(at: Address) -> None:

@@ -9,6 +9,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +17,7 @@ from delivered import ids, lines_of, send, written
 from journals import until
 
 from clickhouse import ClickHouse, Refused, clickhouse, collecting
-from collector import Collector
+from collector import Collector, post
 from opentelemetry.instrumentation.mcp_audit.cli.app import app
 
 pytestmark = [pytest.mark.xdist_group("clickhouse"), pytest.mark.timeout(120)]
@@ -137,6 +138,48 @@ def test_the_metadata_view_has_no_content_and_is_verified(server: ClickHouse, tr
     report = json.loads(done.stdout)
     checked = sum(stream["records"] for stream in report["streams"])
     assert (done.exit_code, report["verdict"], checked) == (0, "valid", len(lines))
+
+
+NAN = {"key": "x", "value": {"doubleValue": "NaN"}}
+HOSTILE: list[dict[str, Any]] = [
+    {"attributes": [NAN, {"key": "audit.record.id", "value": {"stringValue": "Kept"}}]},
+    {"attributes": [{"key": "audit.record.id", "value": {"doubleValue": "NaN"}}]},
+    # Another name: without attributes it would be equal to the one before, and equal ones are one.
+    {
+        "eventName": "deep",
+        "attributes": [{"key": "deep", "value": {"arrayValue": {"values": [{"kvlistValue": {"values": [NAN]}}]}}}],
+    },
+    {
+        "attributes": [
+            {"key": "b", "value": {"bytesValue": "/w=="}},
+            {"key": "'; DROP TABLE mcp_audit; --", "value": {}},
+        ]
+    },
+    {"timeUnixNano": "18446744073709551615", "body": {"kvlistValue": {"values": [NAN]}}},
+    {"timeUnixNano": "1", "eventName": "with two  blanks", "severityText": "said by the sender", "severityNumber": 9},
+    {"eventName": "\u0000\U0001f600", "traceId": "ab" * 16, "spanId": "cd" * 8, "flags": 255},
+]
+
+
+def test_what_is_no_record_of_the_trail_stops_none_that_is(server: ClickHouse, trail: Path, tmp_path: Path) -> None:
+    """The exporter gives nothing up: what can never be written would hold back all that is in its batch."""
+    lines = lines_of(trail)
+    bad = [{"scopeLogs": [{"scope": {"attributes": [NAN]}, "logRecords": [record]}]} for record in HOSTILE]
+    bad.append({"resource": {"attributes": [NAN]}, "scopeLogs": [{"logRecords": [{"body": {"doubleValue": "NaN"}}]}]})
+    # More months than a batch may have by default.
+    months = [{"timeUnixNano": str(month * 2_678_400 * 10**9)} for month in range(1, 151)]
+    bad.append({"scopeLogs": [{"logRecords": months}]})
+    groups = [*(json.loads(line)["resourceLogs"][0] for line in lines), *bad]
+    with collecting(tmp_path / "collector", server.env) as collector:
+        assert post(collector.logs_url, json.dumps({"resourceLogs": groups}).encode())[0] == 200
+        until(lambda: server.count("mcp_audit") == len(lines) + len(HOSTILE) + 1 + len(months), 30)
+        assert "Exporting failed" not in collector.log_text()
+    found = server.query("SELECT RecordId FROM mcp_audit WHERE RecordId != '' ORDER BY RecordId").split()
+    assert found == sorted([*ids(lines), "kept"])
+    done = run("verify", server.url)
+    assert done.exit_code == 1 and "VIOLATED" in done.stdout
+    assert run("reconcile", f"journal:{trail}", server.url).exit_code == 0
+    assert run("query", "--event", "*", server.url).exit_code == 0
 
 
 def test_verify_export_query_and_reconcile_read_it(filled: ClickHouse, trail: Path, tmp_path: Path) -> None:
