@@ -204,6 +204,15 @@ def test_verify_export_query_and_reconcile_read_it(filled: ClickHouse, trail: Pa
     assert len(early.stdout.splitlines()) + len(late.stdout.splitlines()) == len(times)
 
 
+def test_doctor_probes_all_the_way_into_it(server: ClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path / "journal", 1)
+    with collecting(tmp_path / "collector", server.env) as collector:
+        monkeypatch.setenv("OTEL_MCP_AUDIT_OTLP_ENDPOINT", collector.url)
+        done = run("doctor", "--json", "--probe", server.url, str(tmp_path / "journal"))
+    assert " arrived in " in done.stdout, done.output
+    assert server.count("mcp_audit_records WHERE event = 'mcp_audit.heartbeat'") == 1
+
+
 def test_replay_sends_out_of_it(filled: ClickHouse, trail: Path, tmp_path: Path) -> None:
     with Collector(tmp_path / "second", "audit.yaml", "sinks/file.yaml") as collector:
         assert run("replay", "--endpoint", collector.url, filled.url).exit_code == 0
