@@ -211,7 +211,7 @@ def sink(session: nox.Session) -> None:
 @nox.session(python=MAIN)
 def collector(session: nox.Session) -> None:
     """`collector-config/` with the real Collector. The binary is built first, outside of any test's time limit."""
-    install(session, "test", *CORE_STACK, extras="cli,fast,otel,relay")
+    install(session, "clickhouse", *CORE_STACK, extras="cli,fast,otel,sql,relay")
     session.run("collector-config/distribution/build.sh", external=True)
     session.run("tests/helpers/kafka/fetch.sh", external=True)
     # Protobuf and gRPC by the official classes, and the stock pipeline of the fault table, which this session has.

@@ -48,7 +48,17 @@ MAY_KNOW: dict[str, set[str]] = {
     "package": set(),
     "version": set(),
 }
-OUTSIDE = {"assembly", "instrumentor", "middleware", "fastmcp_middleware", "testing", "cli", "sink", "relay"}
+OUTSIDE = {
+    "assembly",
+    "instrumentor",
+    "middleware",
+    "fastmcp_middleware",
+    "testing",
+    "cli",
+    "sink",
+    "relay",
+    "clickhouse",
+}
 OUTSIDE |= {"__init__", "__main__"}
 # Third parties, beside the standard library, by room.
 THIRD_PARTY: dict[str, set[str]] = {

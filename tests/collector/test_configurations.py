@@ -43,6 +43,7 @@ service: {pipelines: {logs/mine: {receivers: [forward/ordinary], exporters: [nop
         ["sinks/kafka.yaml"],
         ["sources/kafka.yaml"],
         ["sinks/sql.yaml", "sinks/datadog.yaml", "sinks/kafka.yaml"],
+        ["sinks/clickhouse.yaml"],
         ["overlays/shared.yaml", "ordinary"],
         ["overlays/mtls.yaml", "overlays/bearer.yaml", "overlays/shared.yaml", "ordinary", "sources/journal.yaml"],
     ],

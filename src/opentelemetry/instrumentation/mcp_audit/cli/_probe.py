@@ -102,9 +102,7 @@ def _end_of(file: Path) -> bytes:
 
 def _in_store(url: str) -> Callable[[str], bool]:
     def found(record_id: str) -> bool:
-        from opentelemetry.instrumentation.mcp_audit.sink.stored import has_record
-
-        with opened(url) as engine:
-            return has_record(engine, record_id)
+        with opened(url) as store:
+            return store.has_record(record_id)
 
     return found

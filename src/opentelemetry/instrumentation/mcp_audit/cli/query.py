@@ -32,7 +32,7 @@ def command(selection: Selection, limit: int | None, form: str, as_json: bool, p
     """Find records, oldest first (one of a call that outlived its process stands where it was told).
 
     Filters are joined by AND. GLOBs know * ? [abc]. PATH is a segment file, a journal directory or a directory of
-    these, a Collector's archive, or a database that `sink` wrote (postgresql://…, mysql://…, sqlite:///…).
+    these, a Collector's archive, or a database (postgresql://…, mysql://…, sqlite:///…, clickhouse://…).
     """
     items, missed = sources(paths, selection.since, selection.until)
     colour = colours()

@@ -42,7 +42,7 @@ def command(a: str, b: str, ids: TextIO | None, machine: bool) -> None:
     """Say which records of A are not in B, by record id.
 
     A place is a journal directory (also as journal:DIR), a file or directory that a Collector wrote, or a database that
-    `sink` wrote. What B has and A has not is counted too: of a journal that was pruned, or another server's records.
+    `sink` or a Collector wrote (postgresql://…, clickhouse://…, …). What B has and A has not is counted too: of a journal that was pruned, or another server's records.
     """
     with Comparison() as comparison:
         counts = [comparison.add(side, _ids(place)) for side, place in enumerate((a, b))]
@@ -102,10 +102,8 @@ class Comparison:
 
 def _ids(place: str) -> Iterator[str]:
     if is_store(place):
-        from opentelemetry.instrumentation.mcp_audit.sink.stored import record_ids
-
-        with opened(place) as engine:
-            yield from record_ids(engine)
+        with opened(place) as store:
+            yield from store.record_ids()
         return
     journal = found(with_ledgers([place.removeprefix("journal:")]))
     for record in readable(in_time_order(journal.files), missed=bool(journal.problems)):

@@ -51,7 +51,7 @@ def command(machine: bool, strict: bool, foreign: bool, collected: bool, paths: 
     """Check every record against its hash, the chain, the numbers, the content and the resource.
 
     PATH is a segment file, a journal directory or a directory of these; or the archive that a Collector wrote, a file or
-    its directory; or a database that `sink` wrote (postgresql://…, mysql://…, sqlite:///…). Nothing is changed or locked.
+    its directory; or a database (postgresql://…, mysql://…, sqlite:///…, clickhouse://…). Nothing is changed or locked.
     """
     report = _verified(places(paths), foreign, collected)
     if machine:
