@@ -36,6 +36,9 @@ service: {pipelines: {logs/mine: {receivers: [forward/ordinary], exporters: [nop
         ["overlays/mtls.yaml", "overlays/bearer.yaml"],
         ["sources/journal.yaml"],
         ["sinks/sql.yaml"],
+        ["renderings/seed.yaml"],
+        ["renderings/ocsf.yaml"],
+        ["renderings/seed.yaml", "renderings/ocsf.yaml", "sinks/sql.yaml"],
         ["overlays/shared.yaml", "ordinary"],
         ["overlays/mtls.yaml", "overlays/bearer.yaml", "overlays/shared.yaml", "ordinary", "sources/journal.yaml"],
     ],
@@ -91,6 +94,7 @@ def test_every_key_that_is_not_default_has_a_reason() -> None:
     for path in [
         *CONFIG.glob("*.yaml"),
         *CONFIG.glob("overlays/*"),
+        *CONFIG.glob("renderings/*"),
         *CONFIG.glob("sinks/*"),
         *CONFIG.glob("sources/*"),
     ]:
