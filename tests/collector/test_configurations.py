@@ -44,6 +44,9 @@ service: {pipelines: {logs/mine: {receivers: [forward/ordinary], exporters: [nop
         ["sources/kafka.yaml"],
         ["sinks/sql.yaml", "sinks/datadog.yaml", "sinks/kafka.yaml"],
         ["sinks/clickhouse.yaml"],
+        ["renderings/seed.yaml"],
+        ["renderings/ocsf.yaml"],
+        ["renderings/seed.yaml", "renderings/ocsf.yaml", "sinks/sql.yaml"],
         ["overlays/shared.yaml", "ordinary"],
         ["overlays/mtls.yaml", "overlays/bearer.yaml", "overlays/shared.yaml", "ordinary", "sources/journal.yaml"],
     ],
@@ -99,6 +102,7 @@ def test_every_key_that_is_not_default_has_a_reason() -> None:
     for path in [
         *CONFIG.glob("*.yaml"),
         *CONFIG.glob("overlays/*"),
+        *CONFIG.glob("renderings/*"),
         *CONFIG.glob("sinks/*"),
         *CONFIG.glob("sources/*"),
     ]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,14 +14,12 @@ from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 from opentelemetry.instrumentation.mcp_audit.render.seed import seed_line, to_seed
 
-GOLDEN = Path(__file__).parent / "golden" / "seed.jsonl"
-
 
 def stored(trail: Trail, index: int = -1) -> StoredRecord:
     return parse_line(trail.lines()[index].rstrip(b"\n"))[0]
 
 
-def golden_trail() -> Trail:
+def example() -> Trail:
     trail = Trail(start=1_705_314_598_000_000_000)
     trail.call(
         "datahub_search",
@@ -37,26 +34,11 @@ def golden_trail() -> Trail:
             "mcp_audit.result.count": 5,
         },
     )
-    trail.call("broken", {"päss": "\x9b\u202e"}, user="anonymous", outcome="failure", detail="tool_error", body=None)
-    trail.call("broken", {"päss": "\x9b\u202e"}, outcome="failure", detail="tool_error")
-    trail.system("gap", {"mcp_audit.gap.count": 3}, event="mcp_audit.gap")
-    for record in trail.records:
-        record["attributes"] = [
-            item
-            for item in record["attributes"]
-            if item["key"] != "user.id" or item["value"] != {"stringValue": "anonymous"}
-        ]
     return trail
 
 
-def test_the_golden_file() -> None:
-    trail = golden_trail()
-    made = [seed_line(stored(trail, index)) for index in range(len(trail.records))]
-    assert made == GOLDEN.read_text(encoding="utf-8").splitlines()
-
-
 def test_the_seed_s_own_example_comes_out_key_by_key() -> None:
-    made = to_seed(stored(golden_trail(), 1))
+    made = to_seed(stored(example(), 1))
     assert json.dumps(made) == json.dumps(
         {
             "timestamp": "2024-01-15T10:30:00.000Z",
@@ -86,7 +68,7 @@ def test_a_record_that_was_just_made_renders_as_well() -> None:
 
 
 def test_a_body_that_is_no_json_is_no_params() -> None:
-    for body in ("{", "[1]", "1", "[" * 100_000):
+    for body in ("{", "[1]", "1", "[" * 100_000, '{"arguments":NaN}'):
         assert to_seed(AuditRecord("mcp_audit.tool_call", 0, 0, {}, body))["params"] is None
 
 

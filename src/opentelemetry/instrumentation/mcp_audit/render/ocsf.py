@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A record as an event of OCSF 1.9, class API Activity (6003), with the profiles ai_operation, record_integrity and
-security_control. Source: the Open Cybersecurity Schema Framework, ``events/application/api_activity.json`` and its objects;
+"""A record as an event of OCSF 1.9, class API Activity (6003), with those of the profiles ai_operation, record_integrity
+and security_control that it has fields of. Source: the Open Cybersecurity Schema Framework, ``events/application/api_activity.json`` and its objects;
 what it requires is in ``ocsf.schema.json``.
 
 An outcome that is not known has status 0, never success; a denial is an action of the access control, and the status says
 that the call failed. What OCSF has no place for is under ``unmapped``. Times are whole milliseconds there: the nanoseconds
 stand in ``unmapped``, since with them goes the order of events.
+
+``collector-config/renderings/ocsf.yaml`` makes the same event in a Collector; golden records hold both to each other.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from opentelemetry.instrumentation.mcp_audit.record import attributes as a
 
-from .seed import Rendered, body_of, user_of
+from .seed import Rendered, body_of
 from .text import json_visible
 
 VERSION: Final = "1.9.0"
@@ -24,6 +27,7 @@ _CLASS: Final = 6003
 _INFORMATIONAL: Final = 1
 _ACTIVITIES: Final = {"CREATE": (1, "Create"), "READ": (2, "Read"), "UPDATE": (3, "Update"), "DELETE": (4, "Delete")}
 _OTHER: Final = 99
+_VERB: Final = re.compile(r"[A-Z][A-Z]+")
 _STATUS: Final = {"success": (1, "Success"), "failure": (2, "Failure")}
 _UNKNOWN: Final = (0, "Unknown")
 _ACTIONS: Final = {"allowed": (1, "Allowed"), "denied": (2, "Denied")}
@@ -59,12 +63,14 @@ _UNMAPPED: Final = {
 
 
 def to_ocsf(record: Rendered) -> dict[str, Any]:
-    """The event. Members without a value are left out."""
+    """The event. Members without a value are left out; arguments, result and error are as the body has them."""
     get = record.attributes.get
     activity, activity_name = _activity(str(get(a.AUDIT_ACTION, "")))
     status, status_name = _STATUS.get(str(get(a.AUDIT_OUTCOME)), _UNKNOWN)
     action, action_name = _ACTIONS.get(str(get(a.DECISION)), (None, None))
-    body = body_of(record)
+    attestations = _attestations(record)
+    agent = _present({"uid": get(a.GEN_AI_AGENT_ID), "name": get(a.GEN_AI_AGENT_NAME)})
+    profiles = {"ai_operation": agent, "record_integrity": attestations, "security_control": action}
     operation = get(a.GEN_AI_TOOL_NAME) or get(a.MCP_METHOD_NAME) or record.event_name
     event: dict[str, Any] = {
         "category_uid": _CATEGORY,
@@ -87,26 +93,26 @@ def to_ocsf(record: Rendered) -> dict[str, Any]:
             "event_code": record.event_name,
             "log_name": "mcp_audit",
             "log_version": get(a.AUDIT_SCHEMA_VERSION),
-            "profiles": ["ai_operation", "record_integrity", "security_control"],
+            "profiles": [name for name, fields in profiles.items() if fields],
             "product": {"name": "opentelemetry-instrumentation-mcp-audit", "vendor_name": "mcp-audit"},
         },
         "actor": _actor(record),
         "api": {
             "operation": operation,
-            "request": {"uid": get(a.REQUEST_ID), "data": body.get("arguments")} if get(a.REQUEST_ID) else None,
-            "response": {"data": body.get("result"), "error_message": body.get("error")},
+            "request": {"uid": get(a.REQUEST_ID) or None},
             "version": get(a.MCP_PROTOCOL_VERSION),
         },
         "src_endpoint": _source(record),
         "resources": _resources(record),
-        "ai_agent": {"uid": get(a.GEN_AI_AGENT_ID), "name": get(a.GEN_AI_AGENT_NAME)},
-        "attestation_list": _attestations(record),
+        "ai_agent": agent,
+        "attestation_list": attestations,
         "unmapped": {
             **{name: get(attribute) for attribute, name in _UNMAPPED.items()},
             "time_unix_nano": str(record.time),
         },
     }
     made: dict[str, Any] = _present(event)
+    _put_content(made, body_of(record))
     return made
 
 
@@ -116,7 +122,21 @@ def ocsf_line(record: Rendered) -> str:
 
 
 def _activity(action: str) -> tuple[int, str]:
-    return _ACTIVITIES.get(action, (_OTHER, action.capitalize() or "Other"))
+    named = action.capitalize() if _VERB.fullmatch(action) else action
+    return _ACTIVITIES.get(action, (_OTHER, named or "Other"))
+
+
+def _put_content(event: dict[str, Any], body: dict[str, Any]) -> None:
+    """What the body holds, with its own nulls and empty objects: they are what was asked and answered."""
+    api, error = event["api"], body.get("error")
+    if "request" in api and body.get("arguments") is not None:
+        api["request"]["data"] = body["arguments"]
+    message = error.get("message") if isinstance(error, dict) else None
+    response = {"data": body.get("result"), "error_message": message if isinstance(message, str) else None}
+    if any(value is not None for value in response.values()):
+        api["response"] = {name: value for name, value in response.items() if value is not None}
+    if error is not None:
+        event["unmapped"]["error"] = error
 
 
 def _actor(record: Rendered) -> dict[str, Any]:
@@ -124,7 +144,7 @@ def _actor(record: Rendered) -> dict[str, Any]:
     kind = str(get(a.AUDIT_ACTOR_TYPE, ""))
     return {
         "user": {
-            "uid": user_of(record) or get(a.AUDIT_ACTOR_ID),
+            "uid": get(a.USER_ID) or get(a.AUDIT_ACTOR_ID) or "unknown",
             "email_addr": get(a.USER_EMAIL),
             "type_id": _USER_TYPES.get(kind, 0),
         },
