@@ -81,7 +81,9 @@ def row_of(received: Received) -> Row:
     }
     for column, (name, width) in _TEXTS.items():
         value = get(name)
-        row[column] = None if value is None else text(value, width)
+        # Nearly all fit as they are.
+        fits = value is None or (type(value) is str and len(value) <= width and "\0" not in value)
+        row[column] = value if fits else text(value, width)
     return row
 
 
