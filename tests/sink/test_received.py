@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from otlp_requests import joined, lines, protobuf
 
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import parse_line
-from opentelemetry.instrumentation.mcp_audit.sink import received
+from opentelemetry.instrumentation.mcp_audit.sink import of_json
 from opentelemetry.instrumentation.mcp_audit.sink.received import (
     MAX_ATTRIBUTES,
     Batch,
@@ -40,7 +40,7 @@ def test_json_comes_out_as_the_journal_wrote_it(made: list[str]) -> None:
 
 
 def test_a_large_body_gives_the_same(made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(received, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(of_json, "_LARGE_BYTES", 0)
     assert good_lines(joined(made), "json") == made
 
 
@@ -79,7 +79,7 @@ def test_a_poison_record_is_set_apart_and_its_neighbours_are_kept(
     made: list[str], bad: Any, reason: str, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
-        monkeypatch.setattr(received, "_LARGE_BYTES", 0)
+        monkeypatch.setattr(of_json, "_LARGE_BYTES", 0)
     tree = json.loads(joined(made))
     tree["resourceLogs"][0]["scopeLogs"][0]["logRecords"].insert(2, bad)
     items = list(decode(json.dumps(tree).encode(), "json"))

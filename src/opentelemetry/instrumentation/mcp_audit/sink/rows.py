@@ -7,6 +7,7 @@ for verification, and is what came.
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.integrity.values import NotARecord
 from opentelemetry.instrumentation.mcp_audit.record import attributes as a
-from opentelemetry.instrumentation.mcp_audit.render.seed import arguments_of, body_of, user_of
+from opentelemetry.instrumentation.mcp_audit.render.seed import body_of, user_of
 
 from .compact import compact
 from .received import Received
@@ -26,6 +27,8 @@ Row = dict[str, Any]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
 _SERVICE: Final = "service.name"
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_UUID: Final = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 # Column -> the attribute it shows, and its width; the order is the table's.
 _TEXTS: Final[dict[str, tuple[str, int]]] = {
@@ -60,23 +63,27 @@ def row_of(received: Received) -> Row:
     """The row. Raises :class:`NotARecord` when the record has no UUID to be found again by."""
     record = received.record
     get = record.attributes.get
+    body = body_of(record)
     row: Row = {
         "record_id": _record_id(record),
         "timestamp": moment(record.time),
         "event_name": text(record.event_name, SHORT),
         "user_id": text(user_of(record), SHORT),
-        "params": as_json(arguments_of(record)),
+        "params": as_json(body.get("arguments")),
         "trace_id": record.trace_id[:32] or None,
         "span_id": record.span_id[:16] or None,
         "duration_us": _integer(get(a.DURATION_US)),
         "stream_id": text(record.stream_id, SHORT),
         "sequence_number": _integer(get(a.AUDIT_SEQUENCE_NUMBER)),
         "service_name": text(record.resource.get(_SERVICE), SHORT),
-        "record": as_json({"attributes": record.attributes, "body": body_of(record) or record.body}),
+        "record": as_json({"attributes": record.attributes, "body": body or record.body}),
         "line": received.line,
     }
     for column, (name, width) in _TEXTS.items():
-        row[column] = text(get(name), width)
+        value = get(name)
+        # Nearly all fit as they are.
+        fits = value is None or (type(value) is str and len(value) <= width and "\0" not in value)
+        row[column] = value if fits else text(value, width)
     return row
 
 
@@ -88,13 +95,24 @@ def text(value: Any, width: int) -> str | None:
 
 
 def as_json(value: Any) -> str | None:
-    """JSON text that every database takes: no NUL, which JSONB refuses. None for None."""
+    """JSON text that every database takes: no NUL, which JSONB refuses, no half of a pair. None for None."""
     if value is None:
         return None
     made = compact(value)
-    if "\\u0000" in made:
+    if "\\u0000" in made or not _whole(made):
         made = compact(_without_nul(value))
     return made
+
+
+def _whole(made: str) -> bool:
+    """Whether UTF-8 can write it: JSON text in a body may spell half of a surrogate pair."""
+    if made.isascii():
+        return True
+    try:
+        made.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def moment(nanoseconds: int) -> datetime:
@@ -106,6 +124,8 @@ def moment(nanoseconds: int) -> datetime:
 
 
 def _record_id(record: StoredRecord) -> str:
+    if record.record_id is not None and _UUID.fullmatch(record.record_id):
+        return record.record_id
     try:
         return str(uuid.UUID(record.record_id))
     except (ValueError, TypeError, AttributeError):
@@ -118,7 +138,7 @@ def _integer(value: Any) -> int | None:
 
 def _without_nul(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\0", "�")
+        return _HALF.sub("�", value.replace("\0", "�"))
     if isinstance(value, dict):
         return {_without_nul(key): _without_nul(item) for key, item in value.items()}
     return [_without_nul(item) for item in value] if isinstance(value, list) else value

@@ -53,6 +53,8 @@ def engine_of(url: str, *, connections: int = 4) -> Engine:
     if made.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _sqlite_durable)
         event.listen(engine, "begin", _sqlite_begin)
+    elif made.get_backend_name() == "postgresql":
+        event.listen(engine, "connect", _postgresql_lz4)
     return engine
 
 
@@ -248,6 +250,16 @@ def _options(url: URL, connections: int) -> dict[str, Any]:
     }
     # Not the dialect's REPEATABLE READ, in which a row that another connection wrote just now is there and not seen.
     return {**pool, "connect_args": limits_of_pymysql, "isolation_level": "READ COMMITTED"}
+
+
+def _postgresql_lz4(connection: Any, _: Any) -> None:
+    # A row is larger than what PostgreSQL leaves as it is, and lz4 takes a fifth of the time of its default. Not all have it.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config(name, 'lz4', false) FROM pg_settings "
+            "WHERE name = 'default_toast_compression' AND 'lz4' = ANY(enumvals)"
+        )
+    connection.commit()
 
 
 def _sqlite_durable(connection: Any, _: Any) -> None:

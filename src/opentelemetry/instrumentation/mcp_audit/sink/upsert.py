@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from .copy_text import NAMES, copy_text
 from .rows import Row
 from .schema import COLUMNS
 
@@ -56,13 +57,12 @@ def _through_copy(driver: Any, rows: Sequence[Row]) -> int:
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {_TEMPORARY} ON COMMIT DELETE ROWS AS "
             f"SELECT {_NAMES} FROM audit_log WITH NO DATA"
         )
-        with cursor.copy(f"COPY {_TEMPORARY} ({_NAMES}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row([row[name] for name in COLUMNS])
+        # COMMIT empties it; what an earlier part of the same batch left is not to be taken for this one's.
+        cursor.execute(f"DELETE FROM {_TEMPORARY}")
+        with cursor.copy(f"COPY {_TEMPORARY} ({', '.join(NAMES)}) FROM STDIN") as copy:
+            copy.write(copy_text(rows))
         cursor.execute(f"{_INTO} SELECT {_NAMES} FROM {_TEMPORARY} ON CONFLICT (record_id) DO NOTHING")
         new: int = cursor.rowcount
-        # A second half of the same batch must not find the first one here.
-        cursor.execute(f"DELETE FROM {_TEMPORARY}")
     return new
 
 
