@@ -30,8 +30,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
-import databases  # noqa: E402
-from otlp_requests import joined, lines, protobuf  # noqa: E402
+import databases
+from otlp_requests import joined, lines, protobuf
 
 BATCH = 500
 WORKERS = 4
