@@ -26,7 +26,8 @@ from .ticket import JournalError
 from .waiting import Commits
 
 MAX_QUEUED: Final = 10_000
-_LONG_SECONDS: Final = 0.05
+# Of the deadline: a machine that is merely busy must not lose records to a backoff.
+_LONG_SHARE: Final = 0.25
 _MAX_BACKOFF_SECONDS: Final = 30.0
 # A value that the format cannot hold, or too many of them.
 _REFUSED: Final = (TypeError, ValueError, RecordTooLong)
@@ -240,7 +241,7 @@ class Keeper:
         except Exception as error:
             # A failure that took long (a ledger held by a process that hangs) must not cost every call as much.
             took = time.monotonic() - now
-            if took > _LONG_SECONDS:
+            if took > self._deadline * _LONG_SHARE:
                 self._not_before, self._refusal = now + took + min(_MAX_BACKOFF_SECONDS, 20 * took), describe(error)
             raise
         finally:
