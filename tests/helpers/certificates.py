@@ -25,7 +25,9 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
-        self._openssl("req", "-x509", *_KEY, "-subj", f"/CN={name}", "-days", "1", *self._out(self.pair))
+        # What it may do must be said: Python verifies strictly from 3.13 on.
+        use = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        self._openssl("req", "-x509", *_KEY, "-subj", f"/CN={name}", "-days", "1", *use, *self._out(self.pair))
 
     @property
     def root(self) -> Path:
