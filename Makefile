@@ -6,6 +6,7 @@
 # make stress   20,000 interleaved calls on each stack
 # make coverage-page   runs the coverage matrix on every stack and writes docs/coverage.md
 # make faults   plays the fault table, the stock pipeline beside ours, and writes docs/faults.md (20 minutes)
+# make performance   each sink's throughput through the Collector, the SQL sink beside COPY; writes docs/performance.md
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 python3.14 $(wildcard /usr/bin/python3); do \
 	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 VENV := .venv
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: test lint bench crash-states kills demo collector coverage-page faults fuzz stress clean
+.PHONY: test lint bench crash-states kills demo collector coverage-page faults performance fuzz stress clean
 .DEFAULT_GOAL := test
 
 $(BIN)/python:
@@ -57,6 +58,9 @@ collector:
 
 faults: $(VENV)/nox.stamp
 	$(BIN)/nox -s faults $(if $(A),-- $(A))
+
+performance: $(VENV)/nox.stamp
+	$(BIN)/nox -s performance $(if $(A),-- $(A))
 
 bench: $(VENV)/project.stamp
 	$(BIN)/python benchmarks/call_cost.py

@@ -15,6 +15,7 @@ nox -s peers           other instrumentations in the same process
 nox -s foreign         clients that this project did not write: TypeScript, the conformance suite (needs node and npm)
 nox -s lint package    style and types; the wheel as a user installs it
 nox -s faults          on demand (`make faults`): the fault table, stock and ours; 20 minutes; writes docs/faults.md
+nox -s performance     on demand (`make performance`): the sinks' throughput; writes docs/performance.md
 nox -s kills           on demand (`make kills`): 500 kills of servers under load, 1000 restarts
 """
 
@@ -225,6 +226,15 @@ def faults(session: nox.Session) -> None:
     install(session, "test", *CORE_STACK, *NEWEST_OTEL, "uvicorn-worker", extras="cli,fast,otel")
     session.run("collector-config/distribution/build.sh", external=True)
     session.run("python", "tests/faults/delivery/campaign.py", *(session.posargs or ["--write", "docs/faults.md"]))
+
+
+@nox.session(python=MAIN)
+def performance(session: nox.Session) -> None:
+    """How fast each sink is; with arguments after `--`, those of benchmarks/performance.py."""
+    install(session, "clickhouse", *CORE_STACK, extras="cli,fast,otel,sql,relay")
+    session.run("collector-config/distribution/build.sh", external=True)
+    session.run("tests/helpers/kafka/fetch.sh", external=True)
+    session.run("python", "benchmarks/performance.py", *(session.posargs or ["--write", "docs/performance.md"]))
 
 
 @nox.session(python=MAIN)

@@ -62,14 +62,14 @@ class Server:
 @contextmanager
 def postgresql() -> Iterator[Server]:
     """A running PostgreSQL."""
-    initdb, postgres = _program("initdb", "postgresql"), _program("postgres", "postgresql")
+    initdb, postgres = program("initdb", "postgresql"), program("postgres", "postgresql")
     with _directory() as place:
         data, port = place / "data", free_port()
         _run([initdb, "-D", str(data), "-U", "audit", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"])
         command = [postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(place)]
 
         def ready() -> bool:
-            probe = [_program("pg_isready", "postgresql"), "-h", "127.0.0.1", "-p", str(port), "-q"]
+            probe = [program("pg_isready", "postgresql"), "-h", "127.0.0.1", "-p", str(port), "-q"]
             return subprocess.run(probe, check=False).returncode == 0
 
         server = Server(f"postgresql://audit@127.0.0.1:{port}/postgres", command, ready, place / "log")
@@ -83,7 +83,7 @@ def postgresql() -> Iterator[Server]:
 @contextmanager
 def mariadb() -> Iterator[Server]:
     """A running MariaDB."""
-    install, mariadbd = _program("mariadb-install-db", "mariadb-server"), _program("mariadbd", "mariadb-server")
+    install, mariadbd = program("mariadb-install-db", "mariadb-server"), program("mariadbd", "mariadb-server")
     with _directory() as place:
         data, port = place / "data", free_port()
         _run(
@@ -140,7 +140,8 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _program(name: str, package: str) -> str:
+def program(name: str, package: str) -> str:
+    """Where a program of a server is; absent, the test skips, under CI it fails."""
     found = shutil.which(name) or next(iter(sorted(glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)), None)
     if found is None:
         said = f"{name} is not installed (apt-get install {package})"
@@ -172,7 +173,7 @@ def _run(command: list[str]) -> None:
 def _unprivileged(command: list[str]) -> list[str]:
     if os.geteuid() != 0:
         return command
-    return [_program("setpriv", "util-linux"), "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
+    return [program("setpriv", "util-linux"), "--reuid=nobody", "--regid=nogroup", "--clear-groups", *command]
 
 
 def empty(engine: Any) -> None:

@@ -11,31 +11,25 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.integrity.values import NotARecord, attributes_of
-from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE, AttributeValue
+from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
 
 from .compact import compact
-from .parts import MAX_REJECTED_CHARACTERS, Read, Rejected, Scoped, Undecodable, few, read_tree, rejected, show_tree
+from .parts import MAX_REJECTED_CHARACTERS, Rejected, Scoped, Undecodable, few, read_tree, rejected, show_tree
 
 MAX_DEPTH: Final = 64
 # Attributes that the table has no strings for.
 _TYPED: Final = frozenset(name for name, row in TABLE.items() if row.type != "string")
-# Name, value (None: not as the format has it), OTLP/JSON.
-_Attribute = tuple[str, AttributeValue | None, str]
-# So many attributes are known at a time, and none that is longer: what is long is seldom the same twice.
-_KNOWN: Final = 2048
-_KNOWN_BYTES: Final = 256
+_INTEGERS: Final = frozenset(name for name, row in TABLE.items() if row.type == "int")
 # Field numbers: of a request; of its groups; of their scopes.
 _GROUP: Final = 1
 _RESOURCE, _SCOPED = 1, 2
 _SCOPE, _RECORD = 1, 2
-# The byte before an attribute of a record: field 6, of the kind that has a length.
-_PAIR: Final = 6 << 3 | 2
 _VARINT, _BYTES = 0, 2
 _FIXED: Final = {1: 8, 5: 4}
 
@@ -57,105 +51,74 @@ def scopes(body: bytes | bytearray) -> Iterator[Scoped | Rejected]:
         ]
     except _Broken as error:
         raise Undecodable(f"no protobuf of an export request ({error})") from None
-    read = _Reader().read
-    return (_scoped(resource, parts, read) for resource, parts in found)
+    return (_scoped(resource, parts) for resource, parts in found)
 
 
-def _scoped(resource: bytes, parts: list[tuple[int, memoryview]], read: Read) -> Scoped | Rejected:
+def _scoped(resource: bytes, parts: list[tuple[int, memoryview]]) -> Scoped | Rejected:
     try:
         described, scope = Resource.FromString(resource), InstrumentationScope.FromString(_joined(parts, _SCOPE))
     except DecodeError as error:
         return rejected(f"resource or scope: {_said(error)}", _show_bytes(b"".join(part for _, part in parts)))
     tree = {"attributes": _pairs(described.attributes, 0)} if described.attributes else {}
     named = {name: text for name, text in (("name", scope.name), ("version", scope.version)) if text}
-    return Scoped(tree, named, (part for number, part in parts if number == _RECORD), read, _show_bytes)
+    return Scoped(tree, named, (part for number, part in parts if number == _RECORD), _read, _show_bytes)
 
 
-class _Reader:
-    """Reads the records of one request. Most attributes of a record are, to the byte, those of one before: they are known."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, _Attribute] = {}
-        self._names: dict[bytes, tuple[str, str]] = {}
-
-    def read(self, part: memoryview, resource: dict[str, Any], scope: tuple[str, str]) -> tuple[str, StoredRecord]:
-        raw = bytes(part)
-        try:
-            pairs, rest = _attributes_and_rest(raw)
-            few(len(pairs))
-            attributes: dict[str, Any] = {}
-            texts = []
-            for pair in pairs:
-                key, value, text = self._known.get(pair) or self._attribute(pair)
-                if value is None or key in attributes:
-                    # Any oddity is read from the whole tree, which says what is wrong with it.
-                    return read_tree(_record_tree(LogRecord.FromString(raw)), resource, scope)
-                attributes[key] = value
-                texts.append(text)
-            message = LogRecord.FromString(rest)
-        except (DecodeError, UnicodeDecodeError, _Broken) as error:
-            raise NotARecord(f"no protobuf of a log record ({_said(error)})") from None
-        tree = _tree(message)
-        body = tree.get("body")
-        if body is not None and not body.get("stringValue"):
-            return read_tree(_record_tree(LogRecord.FromString(raw)), resource, scope)
-        trace, span = message.trace_id, message.span_id
-        record = StoredRecord(
-            event_name=message.event_name,
-            time=message.time_unix_nano,
-            observed=message.observed_time_unix_nano,
-            trace_id=trace.hex() if any(trace) else "",
-            span_id=span.hex() if any(span) else "",
-            attributes=attributes,
-            body=None if body is None else body["stringValue"],
-            resource=resource,
-            scope=scope,
-            faults=(),
-            raw=b"",
-        )
-        behind = compact(tree)[1:]
-        return f'{{"attributes":[{",".join(texts)}]{"," if tree else ""}{behind}', record
-
-    def _attribute(self, raw: bytes) -> _Attribute:
-        found = self._short_string(raw) or _any_attribute(raw)
-        if len(raw) <= _KNOWN_BYTES:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[raw] = found
-        return found
-
-    def _short_string(self, raw: bytes) -> _Attribute | None:
-        """An attribute that is a string of fewer than 126 bytes, as nearly all are; None for any other."""
-        # 0A, length of the name, name; 12, length of the value; 0A, length of the string, string.
-        at = raw[1] + 2 if len(raw) > 1 else 0
-        behind = len(raw) - at
-        if raw[:1] != b"\n" or not 4 < behind < 130 or raw[at : at + 4] != bytes((18, behind - 2, 10, behind - 4)):
-            return None
-        name = raw[2:at]
-        if name not in self._names:
-            key = name.decode()
-            if key in _TYPED or len(name) > 127 or len(self._names) >= _KNOWN:
-                return None
-            self._names[name] = key, f'{{"key":{compact(key)},"value":{{"stringValue":'
-        key, before = self._names[name]
-        text = raw[at + 4 :].decode()
-        return key, text, f"{before}{compact(text)}}}}}"
-
-
-def _any_attribute(raw: bytes) -> _Attribute:
-    pair = KeyValue.FromString(raw)
-    tree = {"key": pair.key, "value": _value(pair.value, 0) or {}}
-    return pair.key, attributes_of([tree], [], "attribute").get(pair.key), compact(tree)
+def _read(raw: memoryview, resource: dict[str, Any], scope: tuple[str, str]) -> tuple[str, StoredRecord]:
+    try:
+        message = LogRecord.FromString(raw)
+    except DecodeError as error:
+        raise NotARecord(f"no protobuf of a log record ({_said(error)})") from None
+    few(len(message.attributes))
+    attributes: dict[str, Any] = {}
+    pairs: list[dict[str, Any]] = []
+    for pair in message.attributes:
+        key, value = pair.key, pair.value
+        text = value.string_value
+        # Nearly all are such. What is not, and any oddity, is read from its tree, which says what is wrong with it.
+        if text and key not in _TYPED and key not in attributes:
+            attributes[key] = text
+            pairs.append({"key": key, "value": {"stringValue": text}})
+            continue
+        if key in _INTEGERS and key not in attributes and value.WhichOneof("value") == "int_value":
+            number = attributes[key] = value.int_value
+            pairs.append({"key": key, "value": {"intValue": str(number)}})
+            continue
+        tree = {"key": key, "value": _value(value, 0) or {}}
+        faults: list[str] = []
+        made = attributes_of([tree], faults, "attribute")
+        if faults or key in attributes:
+            return read_tree(_record_tree(message), resource, scope)
+        attributes |= made
+        pairs.append(tree)
+    body = message.body
+    text = body.string_value
+    if not text and body.WhichOneof("value") is not None:
+        return read_tree(_record_tree(message), resource, scope)
+    trace, span = message.trace_id, message.span_id
+    record = StoredRecord(
+        event_name=message.event_name,
+        time=message.time_unix_nano,
+        observed=message.observed_time_unix_nano,
+        trace_id=trace.hex() if any(trace) else "",
+        span_id=span.hex() if any(span) else "",
+        attributes=attributes,
+        body=text or None,
+        resource=resource,
+        scope=scope,
+        faults=(),
+        raw=b"",
+    )
+    return compact(_tree(message, pairs, {"stringValue": text} if text else None)), record
 
 
 def _record_tree(record: Any) -> dict[str, Any]:
-    return {"attributes": _pairs(record.attributes, 0), **_tree(record)}
+    return _tree(record, _pairs(record.attributes, 0), _value(record.body, 0))
 
 
-def _tree(record: Any) -> dict[str, Any]:
-    """All members but the attributes, in the order in which the journal writes them; what is empty is left out, as there."""
-    tree: dict[str, Any] = {}
-    body = _value(record.body, 0)
+def _tree(record: Any, pairs: list[dict[str, Any]], body: dict[str, Any] | None) -> dict[str, Any]:
+    """The members in the order in which the journal writes them; what is empty is left out, as there."""
+    tree: dict[str, Any] = {"attributes": pairs}
     if body is not None:
         tree["body"] = body
     if record.event_name:
@@ -208,7 +171,7 @@ def _show_bytes(raw: bytes | memoryview) -> str:
         return base64.b64encode(raw[:MAX_REJECTED_CHARACTERS]).decode()
 
 
-def _said(error: Exception) -> str:
+def _said(error: DecodeError) -> str:
     return str(error)[:100]
 
 
@@ -219,52 +182,31 @@ def _joined(parts: list[tuple[int, memoryview]], number: int) -> bytes:
     return b"".join(part for name, part in parts if name == number)
 
 
-def _attributes_and_rest(record: bytes) -> tuple[list[bytes], bytes]:
-    """The attributes of a log record, each by itself, and the record without them. Raises :class:`_Broken`."""
-    pairs: list[bytes] = []
-    rest: list[bytes] = []
-    at, end = 0, len(record)
-    while at < end:
-        if record[at] == _PAIR and at + 1 < end:
-            length, start = (record[at + 1], at + 2) if record[at + 1] < 128 else _varint(record, at + 1)
-            at = start + length
-            pairs.append(record[start:at])
-        else:
-            start, at = at, _behind_field(record, at)
-            rest.append(record[start:at])
-    if at > end:
-        raise _Broken("it is cut off")
-    return pairs, b"".join(rest)
-
-
-def _behind_field(message: bytes | memoryview, at: int) -> int:
-    tag, at = _varint(message, at)
-    kind = tag & 7
-    if not tag >> 3:
-        raise _Broken("a field without a number")
-    if kind == _BYTES:
-        length, at = _varint(message, at)
-        return at + length
-    if kind == _VARINT:
-        return _varint(message, at)[1]
-    if kind in _FIXED:
-        return at + _FIXED[kind]
-    raise _Broken("a field of a kind that OTLP has none of")
-
-
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     """Number and bytes of the fields that have a length; others are passed over. Raises :class:`_Broken`."""
     at, end = 0, len(message)
     while at < end:
-        start, at = at, _behind_field(message, at)
-        if at > end:
-            raise _Broken("it is cut off")
-        tag, behind = _varint(message, start)
-        if tag & 7 == _BYTES:
-            yield tag >> 3, message[_varint(message, behind)[1] : at]
+        tag, at = _varint(message, at)
+        kind = tag & 7
+        if kind == _BYTES:
+            length, at = _varint(message, at)
+            if length > end - at:
+                raise _Broken("it is cut off")
+            yield tag >> 3, message[at : at + length]
+            at += length
+        elif kind == _VARINT:
+            _, at = _varint(message, at)
+        elif kind in _FIXED:
+            at += _FIXED[kind]
+        else:
+            raise _Broken("a field of a kind that OTLP has none of")
+        if not tag >> 3:
+            raise _Broken("a field without a number")
+    if at > end:
+        raise _Broken("it is cut off")
 
 
-def _varint(message: bytes | memoryview, at: int) -> tuple[int, int]:
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
