@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
 
 from .received import Encoding
 
 _TYPES: Final[dict[str, Encoding]] = {"application/x-protobuf": "protobuf", "application/json": "json"}
 _PACKINGS: Final = ("", "identity", "gzip")
 _GZIP: Final = 16 + zlib.MAX_WBITS
+# Bytes that are unpacked at a time.
+_STEP: Final = 64 * 1024
 
 
 class Refused(Exception):
@@ -41,15 +43,24 @@ async def read(stream: AsyncIterator[bytes], content_encoding: str, length: str 
     # Not a list of parts, which would be there twice when they are joined.
     body = bytearray()
     async for part in stream:
-        if unpacker is not None:
-            try:
-                # One byte more than may come: a bomb is known by it, and never unpacked.
-                part = unpacker.decompress(part, limit - len(body) + 1)
-            except zlib.error as error:
-                raise Refused(400, f"the body is no gzip ({error})") from None
-        body += part
-        if len(body) > limit:
-            raise Refused(413, f"the body has more than {limit} bytes{' unpacked' if unpacker else ''}")
+        try:
+            for piece in [part] if unpacker is None else _unpacked(unpacker, part):
+                body += piece
+                if len(body) > limit:
+                    raise Refused(413, f"the body has more than {limit} bytes{' unpacked' if unpacker else ''}")
+        except zlib.error as error:
+            raise Refused(400, f"the body is no gzip ({error})") from None
     if unpacker is not None and not unpacker.eof:
         raise Refused(400, "the body is a gzip that was cut off")
     return body
+
+
+def _unpacked(unpacker: Any, part: bytes) -> Iterator[bytes]:
+    """A little at a time: of a bomb, no more than :data:`_STEP` is ever unpacked beyond the limit."""
+    while True:
+        piece = unpacker.decompress(part, _STEP)
+        part = unpacker.unconsumed_tail
+        yield piece
+        # Shorter than asked for: there is nothing more in what came so far.
+        if not part and len(piece) < _STEP:
+            return

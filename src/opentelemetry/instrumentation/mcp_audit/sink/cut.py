@@ -18,7 +18,8 @@ _SCALAR: Final = re.compile(rb'[^\s,:"\[\]{}]+')
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"'[0], b"\\"[0], b","[0], b":"[0]
 _CLOSING: Final = {b"["[0]: b"]"[0], b"{"[0]: b"}"[0]}
 _OPENING: Final = {closing: opening for opening, closing in _CLOSING.items()}
-_DEEPEST: Final = 500
+# A byte for each level that is open; whoever parses the part takes fewer.
+_DEEPEST: Final = 100_000
 
 
 class Broken(ValueError):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OTLP/JSON taken apart. A body that is large as a tree would fill the memory: it is cut into its records, tree by tree."""
+"""OTLP/JSON taken apart: as one tree, or, where that would be too large or cannot be made, cut into its records.
+
+So a record that is no JSON (too deep, broken characters, a member twice) costs no other one, in a body that is whole.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,16 @@ _NO_RECORDS: Final = "scopeLogs holds no list logRecords"
 
 def scopes(body: bytes | bytearray) -> Iterator[Scoped | Rejected]:
     """Raises :class:`Undecodable`, before the first if ever."""
-    if len(body) > _LARGE_BYTES:
-        return _of_large(body)
-    try:
-        tree = _loaded(bytes(body))
-    except NotARecord as error:
-        raise Undecodable(str(error)[:200]) from None
-    groups = tree.get("resourceLogs", []) if isinstance(tree, dict) else None
-    if not isinstance(groups, list):
-        raise Undecodable("JSON without a list resourceLogs")
-    return (item for group in groups for item in _of_group(group))
+    if len(body) <= _LARGE_BYTES:
+        try:
+            tree = _loaded(bytes(body))
+        except NotARecord as error:
+            return _in_pieces(body, str(error)[:200])
+        groups = tree.get("resourceLogs", []) if isinstance(tree, dict) else None
+        if not isinstance(groups, list):
+            raise Undecodable("JSON without a list resourceLogs")
+        return (item for group in groups for item in _of_group(group))
+    return _in_pieces(body)
 
 
 def _loaded(raw: bytes) -> Any:
@@ -58,23 +61,27 @@ def _of_scope(scoped: Any, resource: Any) -> Scoped | Rejected:
     return Scoped(resource, scoped.get("scope") or {}, records, read_tree, show_tree)
 
 
-# --- a large body: places in it, not trees ---------------------------------------------------------------------------
+# --- places in the body, not trees -----------------------------------------------------------------------------------
 
 
-def _of_large(body: bytes | bytearray) -> Iterator[Scoped | Rejected]:
+def _in_pieces(body: bytes | bytearray, otherwise: str | None = None) -> Iterator[Scoped | Rejected]:
+    """``otherwise``: what is known to be wrong with the body, said when no records can be found in it."""
     try:
         listed = cut.whole_object(body).get("resourceLogs")
+        if listed is None and otherwise is not None:
+            raise Undecodable(otherwise)
         groups = [] if listed is None else cut.elements(body, listed)
     except cut.Broken as error:
-        raise Undecodable(str(error)) from None
-    return (item for place in groups for item in _of_large_group(body, place))
+        raise Undecodable(otherwise or str(error)) from None
+    return (item for place in groups for item in _of_group_at(body, place))
 
 
-def _of_large_group(body: bytes | bytearray, place: cut.Place) -> Iterator[Scoped | Rejected]:
+def _of_group_at(body: bytes | bytearray, place: cut.Place) -> Iterator[Scoped | Rejected]:
+    tree = _small(body, place)
+    if tree is not None:
+        yield from _of_group(tree)
+        return
     try:
-        if not place.longer(_LARGE_BYTES):
-            yield from _of_group(_loaded(place.text(body)))
-            return
         parts = cut.members(body, place)
         resource = _loaded(parts["resource"].text(body)) if "resource" in parts else {}
         listed = cut.elements(body, parts["scopeLogs"]) if "scopeLogs" in parts else []
@@ -82,13 +89,14 @@ def _of_large_group(body: bytes | bytearray, place: cut.Place) -> Iterator[Scope
         yield rejected(_why(error, _NO_SCOPES), _show_place(body, place))
         return
     for scoped in listed:
-        yield _of_large_scope(body, scoped, resource or {})
+        yield _of_scope_at(body, scoped, resource or {})
 
 
-def _of_large_scope(body: bytes | bytearray, place: cut.Place, resource: Any) -> Scoped | Rejected:
+def _of_scope_at(body: bytes | bytearray, place: cut.Place, resource: Any) -> Scoped | Rejected:
+    tree = _small(body, place)
+    if tree is not None:
+        return _of_scope(tree, resource)
     try:
-        if not place.longer(_LARGE_BYTES):
-            return _of_scope(_loaded(place.text(body)), resource)
         parts = cut.members(body, place)
         scope = _loaded(parts["scope"].text(body)) if "scope" in parts else {}
         records = cut.elements(body, parts["logRecords"]) if "logRecords" in parts else []
@@ -99,6 +107,16 @@ def _of_large_scope(body: bytes | bytearray, place: cut.Place, resource: Any) ->
         return read_tree(_loaded(record.text(body)), attributes, named)
 
     return Scoped(resource, scope or {}, records, read, lambda record: _show_place(body, record))
+
+
+def _small(body: bytes | bytearray, place: cut.Place) -> Any:
+    """The tree of a part that makes no large one; None for any other, and for one of which no tree can be made."""
+    if place.longer(_LARGE_BYTES):
+        return None
+    try:
+        return _loaded(place.text(body))
+    except NotARecord:
+        return None
 
 
 def _why(error: Exception, otherwise: str) -> str:

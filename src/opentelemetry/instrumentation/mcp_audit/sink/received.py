@@ -99,7 +99,7 @@ def _records(scoped: Scoped) -> Iterator[Received | Rejected]:
                 raise NotARecord(f"a record of {len(line)} characters, at most {MAX_LINE_CHARACTERS} are taken")
             if record.record_id is None:
                 raise NotARecord("no audit.record.id")
-        except (NotARecord, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             yield rejected(str(error) or "nested too deeply", scoped.show(item))
             continue
         yield Received(line, record)

@@ -63,20 +63,20 @@ def row_of(received: Received) -> Row:
     """The row. Raises :class:`NotARecord` when the record has no UUID to be found again by."""
     record = received.record
     get = record.attributes.get
-    body = body_of(record)
+    params, whole = _documents(record)
     row: Row = {
         "record_id": _record_id(record),
         "timestamp": moment(record.time),
         "event_name": text(record.event_name, SHORT),
         "user_id": text(user_of(record), SHORT),
-        "params": as_json(body.get("arguments")),
+        "params": params,
         "trace_id": record.trace_id[:32] or None,
         "span_id": record.span_id[:16] or None,
         "duration_us": _integer(get(a.DURATION_US)),
         "stream_id": text(record.stream_id, SHORT),
         "sequence_number": _integer(get(a.AUDIT_SEQUENCE_NUMBER)),
         "service_name": text(record.resource.get(_SERVICE), SHORT),
-        "record": as_json({"attributes": record.attributes, "body": body or record.body}),
+        "record": whole,
         "line": received.line,
     }
     for column, (name, width) in _TEXTS.items():
@@ -87,6 +87,16 @@ def row_of(received: Received) -> Row:
     return row
 
 
+def _documents(record: StoredRecord) -> tuple[str | None, str | None]:
+    """The arguments and the record as JSON; the body in it as an object where it is one, else as the text it is."""
+    body = body_of(record)
+    try:
+        return as_json(body.get("arguments")), as_json({"attributes": record.attributes, "body": body or record.body})
+    except (ValueError, RecursionError):
+        # Only this language reads it as JSON: a number that is infinite, brackets without an end.
+        return None, as_json({"attributes": record.attributes, "body": record.body})
+
+
 def text(value: Any, width: int) -> str | None:
     """A string as a column takes it; None for anything else."""
     if type(value) is not str:
@@ -95,7 +105,10 @@ def text(value: Any, width: int) -> str | None:
 
 
 def as_json(value: Any) -> str | None:
-    """JSON text that every database takes: no NUL, which JSONB refuses, no half of a pair. None for None."""
+    """JSON text that every database takes: no NUL, which JSONB refuses, no half of a pair. None for None.
+
+    Raises ValueError, RecursionError for what is no JSON.
+    """
     if value is None:
         return None
     made = compact(value)

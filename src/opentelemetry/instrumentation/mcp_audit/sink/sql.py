@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 
 from opentelemetry.instrumentation.mcp_audit.integrity.canonical import canonical_form
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord, parse_line
@@ -31,6 +31,9 @@ Insert = Callable[[Connection, Sequence[Row]], int]
 
 _CONNECT_SECONDS: Final = 5
 _STATEMENT_SECONDS: Final = 30
+# What their driver takes for trouble of the server: no JSON (3140, 3141), JSON too deep (3157), a check that failed (3819 MySQL,
+# 4025 MariaDB, whose JSON columns are checked in that way).
+_REFUSED_BY_MYSQL: Final = frozenset((3140, 3141, 3157, 3819, 4025))
 _DRIVERS: Final = {
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",
@@ -126,7 +129,9 @@ class SqlStore:
         try:
             with connection.begin_nested():
                 return self._insert(connection, rows), []
-        except (DataError, IntegrityError) as error:
+        except DBAPIError as error:
+            if not _about_a_row(error):
+                raise
             if len(rows) == 1:
                 return 0, [Rejected(f"the database refuses it: {why(error)}", rows[0]["line"])]
         middle = len(rows) // 2
@@ -161,6 +166,14 @@ class SqlStore:
             else:
                 conflicts.append((row, difference))
         return same, conflicts
+
+
+def _about_a_row(error: DBAPIError) -> bool:
+    """Whether the database refuses what is in a row: then waiting mends nothing."""
+    if isinstance(error, DataError | IntegrityError):
+        return True
+    said: tuple[object, ...] = getattr(error.orig, "args", ())
+    return isinstance(error, OperationalError) and bool(said) and said[0] in _REFUSED_BY_MYSQL
 
 
 def _rows(records: Sequence[Received], now: datetime) -> tuple[dict[str, Row], list[Row], list[Rejected]]:
