@@ -25,7 +25,7 @@ from opentelemetry.instrumentation.mcp_audit.record.attributes import AUDIT_RECO
 from opentelemetry.instrumentation.mcp_audit.settings import Settings
 
 from ._checks import Check
-from ._stores import is_store, opened
+from ._stores import is_store, opened, without_password
 from .adopt import origin
 
 _SECONDS: Final = 30.0
@@ -56,7 +56,8 @@ def probe(directory: str, settings: Settings, place: str) -> Check:
             return Check(
                 "probe",
                 "red",
-                f"{where.url} acknowledged record {record_id}, and after {_SECONDS:.0f} s {place} has not got it",
+                f"{where.url} acknowledged record {record_id}, and after {_SECONDS:.0f} s {without_password(place)} has not "
+                "got it",
             )
         time.sleep(_POLL)
     return Check("probe", "green", f"record {record_id} arrived in {time.monotonic() - began:.1f} s, by {where.url}")

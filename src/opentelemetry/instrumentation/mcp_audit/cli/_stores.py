@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 
@@ -75,6 +76,15 @@ class SqlRecords:
 def is_store(path: str) -> bool:
     """Whether a path is the URL of a database."""
     return path.startswith((*_SQL, *SCHEMES))
+
+
+def without_password(place: str) -> str:
+    """A URL or path as it may be shown."""
+    parts = urlsplit(place)
+    if parts.password is None:
+        return place
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
 
 
 def split(paths: Sequence[str]) -> tuple[list[str], list[str]]:
