@@ -40,6 +40,10 @@ INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")
 pytestmark = pytest.mark.skipif(not INSTRUMENT.exists(), reason="opentelemetry-instrument is not installed here")
 
 
+# Not one long sleep: a signal that comes right before it is in the kernel would be looked at after it only.
+NAP = "[time.sleep(0.05) for _ in range(1200)]"
+
+
 def start(
     directory: Path, url: str, then: str = "pass", after: str = "", code: str = SERVER, **environment: str
 ) -> subprocess.Popen[str]:
@@ -75,7 +79,7 @@ def test_a_server_that_ends_has_delivered_everything(tmp_path: Path) -> None:
 
 def test_sigterm_where_the_program_has_no_handler(tmp_path: Path) -> None:
     with endpoint() as other:
-        process = start(tmp_path, other.url, then="time.sleep(60)")
+        process = start(tmp_path, other.url, then=NAP)
         assert process.stdout is not None
         assert process.stdout.readline() == "served\n"
         process.terminate()
@@ -87,7 +91,7 @@ def test_sigterm_where_the_program_has_no_handler(tmp_path: Path) -> None:
 
 
 def test_a_handler_of_the_program_stays(tmp_path: Path) -> None:
-    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: os._exit(7)); print('ready', flush=True); time.sleep(60)"
+    code = "import signal; signal.signal(signal.SIGTERM, lambda *_: os._exit(7)); print('ready', flush=True); " + NAP
     with endpoint() as other:
         process = start(tmp_path, other.url, then=code)
         assert process.stdout is not None

@@ -55,11 +55,11 @@ def test_depth_size_and_cycles_are_bounded() -> None:
     cycle: dict[str, Any] = {}
     cycle["self"] = cycle
     wide = {str(number): [number] for number in range(1_000_000)}
-    started = time.perf_counter()
+    started = time.thread_time()
     snapshot(deep)
     snapshot(cycle)
     assert snapshot(wide) is wide
     snapshot([[number] for number in range(19_000)])
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
     while deep:  # taken apart by hand: freeing it at once would nest as deep as it is
         deep = deep.pop()
