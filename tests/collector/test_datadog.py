@@ -5,20 +5,16 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from datadog_intake import KEY, DatadogIntake, datadog_intake
 from delivered import archived, ids, lines_of, send, written
 from journals import journal, record, until
+from serving import serving
 
-from collector import Collector, free_port
+from collector import Collector
 from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
 
 pytestmark = pytest.mark.timeout(60)
@@ -159,7 +155,8 @@ def test_what_is_lost_without_the_relay(intake: DatadogIntake, tmp_path: Path, a
 
 def test_with_the_relay_nothing_is_lost(intake: DatadogIntake, tmp_path: Path) -> None:
     first, second = written(tmp_path / "first", 20), written(tmp_path / "second", 20)
-    with relay(intake.url.removesuffix("/v1/logs"), tmp_path / "kept") as url:
+    target, kept = intake.url.removesuffix("/v1/logs"), str(tmp_path / "kept")
+    with serving("relay", "--to", target, "--kept", kept, ready="/-/metrics") as url:
         home = tmp_path / "collector"
         with pipeline(home, intake, AUDIT_DATADOG_URL=f"{url}/v1/logs") as collector:
             for lines, answer in ((first, 403), (second, 500)):
@@ -191,26 +188,3 @@ def test_the_pipeline_and_the_facets_name_what_arrives() -> None:
     assert {facet["path"][1:] for facet in facets if facet["type"] == "measure"} <= {
         name for name, row in TABLE.items() if row.type == "int"
     }
-
-
-@contextmanager
-def relay(target: str, kept: Path) -> Iterator[str]:
-    """A running `otel-mcp-audit relay` before ``target``; its URL."""
-    url = f"http://127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "opentelemetry.instrumentation.mcp_audit.cli", "relay"]
-    command += ["--listen", url.removeprefix("http://"), "--to", target, "--kept", str(kept)]
-    process = subprocess.Popen(command)
-    try:
-        until(lambda: _up(f"{url}/-/metrics"), 30)
-        yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-def _up(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

@@ -11,14 +11,9 @@ import base64
 import gzip
 import json
 import os
-import signal
-import subprocess
-import sys
 import threading
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +21,7 @@ import pytest
 from delivered import arrived, ids, send, written
 from hec import Act, Event, Hec, parsed
 from journals import until
+from serving import serving
 
 from collector import Collector, free_port, join_lines, post
 
@@ -58,27 +54,9 @@ def sending(home: Path, url: str, timeout: str = "1s", **env: str) -> Collector:
     return Collector(home, *CONFIGS, overlay, env=env)
 
 
-@contextmanager
-def relay(target: str, kept: Path) -> Iterator[str]:
-    """`otel-mcp-audit relay` as a process of its own; it gives the sink two seconds for an answer."""
-    port = free_port()
-    command = [sys.executable, "-m", "opentelemetry.instrumentation.mcp_audit.cli", "relay", "--timeout", "2"]
-    command += ["--listen", f"127.0.0.1:{port}", "--to", target, "--kept", str(kept)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: _up(f"http://127.0.0.1:{port}/-/metrics"), 30)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-def _up(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def relay(target: str, kept: Path) -> AbstractContextManager[str]:
+    """`otel-mcp-audit relay`; it gives the sink two seconds for an answer."""
+    return serving("relay", "--timeout", "2", "--to", target, "--kept", str(kept), ready="/-/metrics")
 
 
 def test_what_reaches_hec_is_what_the_add_on_was_written_for(tmp_path: Path) -> None:
