@@ -170,15 +170,16 @@ def _grown(url: str, encoding: str, line: str) -> float:
     with sink(url) as (pid, port):
         post(port, encoding, [pack(joined(made[:1]))])
         # Writing 5 sets the highest resident size back to the present one (proc(5)).
-        Path(f"/proc/{pid}/clear_refs").write_text("5")
+        for each in _family(pid):
+            Path(f"/proc/{each}/clear_refs").write_text("5")
         idle = _peak_kib(pid)
         post(port, encoding, [body])
         return (_peak_kib(pid) - idle) / 1024
 
 
 def _peak_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
+    statuses = [Path(f"/proc/{each}/status").read_text() for each in _family(pid)]
+    return sum(int(status.split("VmHWM:")[1].split()[0]) for status in statuses)
 
 
 # --- the command -------------------------------------------------------------------------------------------------------
@@ -226,9 +227,20 @@ def post(port: int, encoding: str, bodies: Sequence[bytes]) -> None:
 
 
 def cpu_of(pid: int) -> float:
-    """User and system seconds of a process, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """User and system seconds of a process and of all that it started and that still run."""
+    total = 0
+    for each in _family(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS
+
+
+def _family(pid: int) -> list[int]:
+    """The process and all under it."""
+    children = [
+        int(child) for each in Path(f"/proc/{pid}/task").iterdir() for child in (each / "children").read_text().split()
+    ]
+    return [pid, *(one for child in children for one in _family(child))]
 
 
 def cpu_of_database(server: databases.Server) -> float:

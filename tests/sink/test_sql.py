@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import databases
@@ -260,3 +261,28 @@ def test_urls_that_are_none(url: str, said: str) -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert SqlStore(engine_of("mysql://u:secret@127.0.0.1/x")).name == "mysql+pymysql://u:***@127.0.0.1/x"
+
+
+def test_a_replay_leaves_few_dead_rows(postgresql: databases.Server, made: list[str], tmp_path: Path) -> None:
+    """Rows go straight to their table until a batch repeats some: the attempts that fail are not made again and again."""
+    engine = engine_of(postgresql.url)
+    databases.empty(engine)
+    migrate(engine)
+    store = SqlStore(engine)
+    assert store.write(batch(made)) == Kept(stored=30)
+
+    def pages() -> Any:
+        ((taken,),) = rows(engine, "SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('audit_log')")
+        return taken
+
+    once = pages()
+    for _ in range(10):
+        assert store.write(batch(made)) == Kept(repeated=30)
+    # One attempt failed; another nine would take ten times the room.
+    assert pages() <= 2 * once
+    # All new once, by the longer way; and straight again.
+    more = lines(tmp_path, 60)
+    assert store.write(batch(more[:20])) == Kept(stored=20)
+    assert store.write(batch(more[20:40])) == Kept(stored=20)
+    assert store.write(batch(more)) == Kept(stored=20, repeated=40)
+    engine.dispose()

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,13 @@ missing; 2 a store cannot be used, or wrong usage."""
 @click.option(
     "--max-body-mib", type=click.IntRange(1, 512), default=16, show_default=True, help="Largest body, unpacked."
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Batches written at once.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Batches written at once; for a database server, each by a process of its own.",
+)
 @click.option("--migrate", is_flag=True, help="Bring the databases to this release's schema, and end.")
 @click.option("--check", is_flag=True, help="Say what the databases lack, and end.")
 def command(
@@ -83,17 +89,11 @@ def command(
             click.echo(f"records go to {store.name}", err=True)
 
         from opentelemetry.instrumentation.mcp_audit.sink.app import Limits, Service
+        from opentelemetry.instrumentation.mcp_audit.sink.writers import collect_seldom
 
         body = max_body_mib * 1024 * 1024
-        _collect_seldom()
+        collect_seldom()
         serve(Service(stores, Limits(body, 2 * body, workers), token).asgi(), where)
-
-
-def _collect_seldom() -> None:
-    """The cyclic collector, told that a batch of records is no reason to look through all that was imported."""
-    # A batch makes some 50,000 objects and no cycles; with the default of 700 a tenth of the CPU went into looking for them.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _store(url: str, workers: int, closing: ExitStack) -> Store:
@@ -102,7 +102,8 @@ def _store(url: str, workers: int, closing: ExitStack) -> Store:
 
     from opentelemetry.instrumentation.mcp_audit.sink.files import file_store
     from opentelemetry.instrumentation.mcp_audit.sink.migrate import missing
-    from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, why
+    from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, sql_store, why
+    from opentelemetry.instrumentation.mcp_audit.sink.writers import Writers
 
     store: Store
     if url.startswith("file:"):
@@ -121,6 +122,9 @@ def _store(url: str, workers: int, closing: ExitStack) -> Store:
             raise _unusable(f"{store.name}: {why(error)}") from None
         if lacks:
             raise _unusable(f"{store.name}: {'; '.join(lacks)}")
+        # SQLite has one writer at a time, whoever it is.
+        if workers > 1 and engine.dialect.name != "sqlite":
+            store = Writers(store, partial(sql_store, url), workers)
     closing.callback(store.close)
     return store
 

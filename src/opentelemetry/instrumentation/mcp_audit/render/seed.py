@@ -75,7 +75,7 @@ def body_of(record: Rendered) -> dict[str, Any]:
     if record.body is None:
         return {}
     try:
-        content = json.loads(record.body, parse_constant=_no_constant)
+        content = _DECODER.decode(record.body)
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -83,3 +83,7 @@ def body_of(record: Rendered) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
+
+
+# Made once: json.loads makes one a call where it is given a hook.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)

@@ -6,7 +6,6 @@ https://www.postgresql.org/docs/current/sql-copy.html, "Text Format". Pure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final
@@ -23,7 +22,6 @@ NAMES: Final = (*_SHORT, *_JSON)
 _short_cells: Final = itemgetter(*_SHORT)
 _json_cells: Final = itemgetter(*_JSON)
 _TABS: Final = len(_SHORT) - 1
-_SPECIAL: Final = re.compile(r"[\\\n\r]")
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 _NULL: Final = r"\N"
 # Stands for it until the rest is escaped: no cell has a NUL, which PostgreSQL does not take.
@@ -38,7 +36,7 @@ def copy_text(rows: Sequence[Row]) -> bytes:
 def _line(row: Row) -> str:
     cells = [_NO_CELL if cell is None else cell if type(cell) is str else str(cell) for cell in _short_cells(row)]
     short = "\t".join(cells)
-    if _SPECIAL.search(short) or short.count("\t") != _TABS:
+    if "\\" in short or "\n" in short or "\r" in short or short.count("\t") != _TABS:
         short = "\t".join(cell.translate(_ESCAPES) for cell in cells)
     params, record, line = _json_cells(row)
     params = _NULL if params is None else params.replace("\\", r"\\")

@@ -137,10 +137,11 @@ def moment(nanoseconds: int) -> datetime:
 
 
 def _record_id(record: StoredRecord) -> str:
-    if record.record_id is not None and _UUID.fullmatch(record.record_id):
-        return record.record_id
+    given = record.record_id
+    if given is not None and _UUID.fullmatch(given):
+        return given
     try:
-        return str(uuid.UUID(record.record_id))
+        return str(uuid.UUID(given))
     except (ValueError, TypeError, AttributeError):
         raise NotARecord("audit.record.id is no UUID") from None
 

@@ -9,7 +9,7 @@ record's: the sender keeps it and comes again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, Final
 
@@ -26,8 +26,6 @@ from .received import MAX_REJECTED_CHARACTERS, Batch, Received, Rejected
 from .rows import Row, row_of
 from .schema import AUDIT_CONFLICT, AUDIT_LOG, AUDIT_REJECTED
 from .store import Away, Kept
-
-Insert = Callable[[Connection, Sequence[Row]], int]
 
 _CONNECT_SECONDS: Final = 5
 _STATEMENT_SECONDS: Final = 30
@@ -61,12 +59,17 @@ def engine_of(url: str, *, connections: int = 4) -> Engine:
     return engine
 
 
+def sql_store(url: str) -> SqlStore:
+    """A store for one batch at a time. Raises as :func:`engine_of`."""
+    return SqlStore(engine_of(url, connections=1))
+
+
 class SqlStore:
     """One database. Made by :func:`engine_of`; its schema is there (``migrate.py``)."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._insert: Insert = upsert.for_dialect(engine.dialect.name)
+        self._insert: upsert.Insert = upsert.for_dialect(engine.dialect.name)
 
     @property
     def name(self) -> str:
