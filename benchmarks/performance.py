@@ -83,8 +83,8 @@ def sql(server: Callable[[Path], AbstractContextManager[str]]) -> Callable[[Path
     def start(home: Path) -> Iterator[End]:
         from sqlalchemy import text
 
+        from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
         from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
-        from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
 
         with server(home) as url:
             engine = engine_of(url)

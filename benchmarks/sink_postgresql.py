@@ -69,8 +69,8 @@ def sentences(found: dict[str, Any]) -> str:
 
 def measured(records: int, encoding: str) -> dict[str, Any]:
     """All numbers of one run. ``ratio``: time of the sink over time of COPY."""
+    from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
     from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
-    from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
 
     with tempfile.TemporaryDirectory(prefix="sink-benchmark-") as scratch, databases.postgresql() as server:
         made = lines(Path(scratch) / "journal", records, 300)

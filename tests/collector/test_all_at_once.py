@@ -27,8 +27,8 @@ from sqlalchemy import text
 
 from clickhouse import ClickHouse, clickhouse
 from collector import Collector
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
-from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
 
 # One broker at a time: those of test_kafka.py.
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("kafka")]

@@ -16,8 +16,8 @@ if _HELPERS not in sys.path:
 
 import databases  # noqa: E402
 
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of  # noqa: E402
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate  # noqa: E402
-from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of  # noqa: E402
 
 KINDS = ["postgresql", "mariadb", "sqlite"]
 

@@ -15,9 +15,10 @@ import pytest
 from otlp_requests import joined, lines, protobuf
 
 from opentelemetry.instrumentation.mcp_audit.sink.app import Limits, Service
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
 from opentelemetry.instrumentation.mcp_audit.sink.received import Batch, Rejected
-from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, engine_of
+from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore
 from opentelemetry.instrumentation.mcp_audit.sink.store import Away, Kept
 
 JSON = {"content-type": "application/json"}

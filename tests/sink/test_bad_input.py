@@ -350,8 +350,8 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 def test_a_wrong_type_anywhere_in_a_record_costs_only_that_one(
     made: list[str], home: Path, at: int, value: Any, where: int
 ) -> None:
+    from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
     from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
-    from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
 
     tree = tree_of(made)
     records = records_of(tree)

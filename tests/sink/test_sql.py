@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import databases
@@ -15,10 +14,11 @@ import pytest
 from otlp_requests import edited, joined, lines, protobuf
 from sqlalchemy import Engine, text
 
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate, missing
 from opentelemetry.instrumentation.mcp_audit.sink.partitions import wanted
 from opentelemetry.instrumentation.mcp_audit.sink.received import Batch, Rejected, Undecodable
-from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, engine_of
+from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore
 from opentelemetry.instrumentation.mcp_audit.sink.store import Away, Kept
 
 pytestmark = [pytest.mark.xdist_group("databases"), pytest.mark.timeout(180)]
@@ -243,46 +243,5 @@ def test_a_connection_that_breaks_in_the_middle(postgresql: databases.Server, ma
     engine.dispose()
 
 
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("oracle://x", "oracle: no database of this kind; known are postgresql, postgres, mysql, mariadb, sqlite"),
-        (
-            "postgresql://u:secret@h:port/x",
-            "postgresql: no database URL of the form postgresql://USER:PASSWORD@HOST:PORT/NAME",
-        ),
-    ],
-)
-def test_urls_that_are_none(url: str, said: str) -> None:
-    with pytest.raises(ValueError) as error:
-        engine_of(url)
-    assert str(error.value) == said
-
-
 def test_a_password_is_not_shown() -> None:
     assert SqlStore(engine_of("mysql://u:secret@127.0.0.1/x")).name == "mysql+pymysql://u:***@127.0.0.1/x"
-
-
-def test_a_replay_leaves_few_dead_rows(postgresql: databases.Server, made: list[str], tmp_path: Path) -> None:
-    """Rows go straight to their table until a batch repeats some: the attempts that fail are not made again and again."""
-    engine = engine_of(postgresql.url)
-    databases.empty(engine)
-    migrate(engine)
-    store = SqlStore(engine)
-    assert store.write(batch(made)) == Kept(stored=30)
-
-    def pages() -> Any:
-        ((taken,),) = rows(engine, "SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('audit_log')")
-        return taken
-
-    once = pages()
-    for _ in range(10):
-        assert store.write(batch(made)) == Kept(repeated=30)
-    # One attempt failed; another nine would take ten times the room.
-    assert pages() <= 2 * once
-    # All new once, by the longer way; and straight again.
-    more = lines(tmp_path, 60)
-    assert store.write(batch(more[:20])) == Kept(stored=20)
-    assert store.write(batch(more[20:40])) == Kept(stored=20)
-    assert store.write(batch(more)) == Kept(stored=20, repeated=40)
-    engine.dispose()

@@ -14,9 +14,10 @@ from sqlalchemy import Engine, text
 from opentelemetry.instrumentation.mcp_audit.cli.app import app
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import StoredRecord
 from opentelemetry.instrumentation.mcp_audit.integrity.report import Report
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
 from opentelemetry.instrumentation.mcp_audit.sink.received import Batch
-from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, engine_of
+from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore
 from opentelemetry.instrumentation.mcp_audit.sink.stored import check_store, record_ids, records
 
 pytestmark = [pytest.mark.xdist_group("databases"), pytest.mark.timeout(180)]

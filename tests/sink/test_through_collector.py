@@ -20,8 +20,8 @@ from sqlalchemy import text
 
 from collector import Collector
 from opentelemetry.instrumentation.mcp_audit.integrity.report import Report
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
-from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.stored import check_store
 
 pytestmark = [pytest.mark.xdist_group("databases"), pytest.mark.timeout(180)]

@@ -18,9 +18,10 @@ from journals import until
 from otlp_requests import edited, joined, lines
 from sqlalchemy import text
 
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
 from opentelemetry.instrumentation.mcp_audit.sink.received import Batch, Rejected, Undecodable
-from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, engine_of, sql_store
+from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, sql_store
 from opentelemetry.instrumentation.mcp_audit.sink.store import Away, Kept
 from opentelemetry.instrumentation.mcp_audit.sink.writers import Writers
 
@@ -129,7 +130,8 @@ def test_a_defect_is_told_with_its_place(url: str) -> None:
 PROGRAM = """
 import sys
 from functools import partial
-from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, engine_of, sql_store
+from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
+from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, sql_store
 from opentelemetry.instrumentation.mcp_audit.sink.writers import Writers
 if __name__ == "__main__":
     url = sys.argv[1]

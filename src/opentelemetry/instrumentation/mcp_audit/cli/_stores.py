@@ -118,7 +118,7 @@ def _opened_sql(url: str) -> Iterator[Records]:
         raise click.ClickException(
             "reading a database needs the extra sql: pip install 'opentelemetry-instrumentation-mcp-audit[cli,sql]'"
         ) from None
-    from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of, why
+    from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of, why
 
     try:
         engine = engine_of(url, connections=1)

@@ -100,9 +100,10 @@ def _store(url: str, workers: int, closing: ExitStack) -> Store:
     """The store of a URL, ready to be written to. Leaves with 2 and a sentence where it is not."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from opentelemetry.instrumentation.mcp_audit.sink.engine import why
     from opentelemetry.instrumentation.mcp_audit.sink.files import file_store
     from opentelemetry.instrumentation.mcp_audit.sink.migrate import missing
-    from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, sql_store, why
+    from opentelemetry.instrumentation.mcp_audit.sink.sql import SqlStore, sql_store
     from opentelemetry.instrumentation.mcp_audit.sink.writers import Writers
 
     store: Store
@@ -135,7 +136,7 @@ def _schemas(urls: Sequence[str], migrate: bool) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
     from opentelemetry.instrumentation.mcp_audit.sink import migrate as schema
-    from opentelemetry.instrumentation.mcp_audit.sink.sql import why
+    from opentelemetry.instrumentation.mcp_audit.sink.engine import why
 
     lacking = False
     for url in urls:
@@ -161,7 +162,7 @@ def _schemas(urls: Sequence[str], migrate: bool) -> int:
 
 
 def _engine(url: str, connections: int) -> Engine:
-    from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
+    from opentelemetry.instrumentation.mcp_audit.sink.engine import engine_of
 
     try:
         return engine_of(url, connections=connections)
