@@ -19,6 +19,8 @@ SETTINGS = {
     "AUDIT_TLS_CLIENT_CA": "/ca.pem",
     "AUDIT_TOKEN_FILE": "/token",
     "DD_API_KEY": "key",
+    "AUDIT_KAFKA_USER": "user",
+    "AUDIT_KAFKA_PASSWORD": "password",
 }
 ORDINARY = """
 exporters: {nop: {}}
@@ -42,6 +44,9 @@ service: {pipelines: {logs/mine: {receivers: [forward/ordinary], exporters: [nop
         ["sinks/datadog.yaml"],
         ["sinks/kafka.yaml"],
         ["sources/kafka.yaml"],
+        ["sinks/kafka.yaml", "overlays/kafka-tls.yaml"],
+        ["sources/kafka.yaml", "overlays/kafka-sasl.yaml"],
+        ["sinks/kafka.yaml", "overlays/kafka-sasl.yaml", "overlays/mtls.yaml"],
         ["sinks/sql.yaml", "sinks/datadog.yaml", "sinks/kafka.yaml"],
         ["sinks/clickhouse.yaml"],
         ["renderings/seed.yaml"],

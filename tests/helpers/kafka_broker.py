@@ -15,7 +15,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,9 @@ _PROPERTIES = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=CONTROLLER://127.0.0.1:{controller},{listeners}
+advertised.listeners={listeners}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 controller.listener.names=CONTROLLER
 log.dirs={data}
 auto.create.topics.enable=false
@@ -44,11 +46,21 @@ broker.session.timeout.ms=2000
 """
 
 
+@dataclass(frozen=True)
+class Guard:
+    """Listeners beside the plain one (by protocol, `SSL` or `SASL_SSL`: the port), what they need, who may come in."""
+
+    ports: Mapping[str, int]
+    properties: str
+    users: Mapping[str, str]
+    """Passwords for SCRAM-SHA-512; they cannot hold a comma or a bracket."""
+
+
 class KafkaBroker:
     """``bootstrap`` is its address for clients. What it acknowledged is in its files, and there after ``kill``."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, guard: Guard | None = None) -> None:
+        self.home, self._guard = home, guard or Guard({}, "", {})
         self.port, self._controller = free_port(), free_port()
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._properties = home / "server.properties"
@@ -58,9 +70,14 @@ class KafkaBroker:
     def prepare(self) -> None:
         """Once, before the first start: its settings and an empty store."""
         self.home.mkdir(parents=True, exist_ok=True)
-        settings = {"controller": self._controller, "port": self.port, "data": self.home / "data"}
-        self._properties.write_text(_PROPERTIES.format(**settings))
-        self._run("kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", str(self._properties))
+        ports = {"PLAINTEXT": self.port, **self._guard.ports}
+        listeners = ",".join(f"{protocol}://127.0.0.1:{port}" for protocol, port in ports.items())
+        settings = {"controller": self._controller, "listeners": listeners, "data": self.home / "data"}
+        self._properties.write_text(_PROPERTIES.format(**settings) + self._guard.properties)
+        command = ["format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", str(self._properties)]
+        for name, password in self._guard.users.items():
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
+        self._run("kafka.tools.StorageTool", *command)
 
     def start(self) -> None:
         """Start it and return when it takes connections. A RuntimeError with its log when it does not."""
@@ -89,6 +106,11 @@ class KafkaBroker:
             command += ["--config", f"{setting.replace('_', '.')}={value}"]
         self._run("org.apache.kafka.tools.TopicCommand", *command)
 
+    def set_password(self, name: str, password: str) -> None:
+        """Of a user who comes by SCRAM-SHA-512. Who is connected stays so."""
+        command = ("--bootstrap-server", self.bootstrap, "--alter", "--entity-type", "users", "--entity-name", name)
+        self._run("kafka.admin.ConfigCommand", *command, "--add-config", f"SCRAM-SHA-512=[password={password}]")
+
     def produce(self, topic: str, message: str) -> None:
         """One message, as whoever may write to the topic can send it."""
         command = ("--bootstrap-server", self.bootstrap, "--topic", topic)
@@ -110,9 +132,9 @@ class KafkaBroker:
 
 
 @contextlib.contextmanager
-def kafka(home: Path) -> Iterator[KafkaBroker]:
+def kafka(home: Path, guard: Guard | None = None) -> Iterator[KafkaBroker]:
     """A running broker without topics."""
-    broker = KafkaBroker(home)
+    broker = KafkaBroker(home, guard)
     broker.prepare()
     broker.start()
     try:
