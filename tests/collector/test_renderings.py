@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import rfc8785
 from delivered import archived, ids, send
 from endpoint import endpoint
 from golden_records import OCSF, RECORDS, SEED
@@ -22,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from journals import until
 from jsonschema import Draft202012Validator
+from rendered import canonical, plain
 
 from collector import Collector, join_lines, post
 from opentelemetry.instrumentation.mcp_audit.integrity.parse import parse_line
@@ -66,22 +66,6 @@ def log_records(lines: list[bytes]) -> list[dict[str, Any]]:
 def written(collector: Collector, name: str) -> list[dict[str, Any]]:
     path = Path(collector.env[f"AUDIT_{name.upper()}_JSONL"])
     return log_records(path.read_bytes().splitlines()) if path.exists() else []
-
-
-def canonical(value: Any) -> bytes:
-    """RFC 8785; a whole number is a double here, as the transform writes 1e16 without its point."""
-    return rfc8785.dumps(json.loads(json.dumps(value), parse_int=float))
-
-
-def plain(value: dict[str, Any]) -> Any:
-    """An OTLP value as the JSON value that it stands for."""
-    if "kvlistValue" in value:
-        return {item["key"]: plain(item.get("value", {})) for item in value["kvlistValue"].get("values", [])}
-    if "arrayValue" in value:
-        return [plain(item) for item in value["arrayValue"].get("values", [])]
-    if "intValue" in value:
-        return int(value["intValue"])
-    return next(iter(value.values()), None)
 
 
 def expected(name: str) -> list[dict[str, Any]]:
@@ -230,7 +214,7 @@ def test_a_sink_takes_the_rendering_instead_of_the_record(tmp_path: Path) -> Non
     mine = tmp_path / "mine.yaml"
     mine.write_text(
         "exporters: {otlp_http/sql: {encoding: json}}\n"
-        "service: {pipelines: {logs/sql: {processors: [transform/ocsf]}}}\n"
+        "service: {pipelines: {logs/sql: {processors: [transform/sql, transform/ocsf]}}}\n"
     )
     configs = ("audit.yaml", "sinks/file.yaml", "renderings/ocsf.yaml", "sinks/sql.yaml", mine)
     with endpoint() as other:
