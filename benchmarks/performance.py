@@ -43,6 +43,8 @@ BATCH = 500
 BODY = 300
 # A sink that has not taken all by then is not measured.
 GIVEN_UP_SECONDS = 300
+# How the tests' helpers say that something is not installed here.
+_ABSENT = (pytest.skip.Exception, pytest.fail.Exception, ModuleNotFoundError)
 
 
 @dataclass
@@ -200,7 +202,7 @@ def measured(one: Sink, requests: list[bytes], records: int) -> Row:
                 collector = Collector(home / "collector", "audit.yaml", f"sinks/{one.config}", env=end.env)
                 with collector:
                     return _timed(one, collector, end, requests, records)
-        except (pytest.skip.Exception, pytest.fail.Exception, ModuleNotFoundError) as absent:
+        except _ABSENT as absent:
             return Row(one, 0, 0, records, 0, f"not measured: {str(absent).splitlines()[0]}")
 
 
@@ -278,7 +280,11 @@ The same rows, as text already, by COPY straight into the same table with its in
 
 def versions() -> Iterator[str]:
     for program in ("postgres", "mariadbd"):
-        said = subprocess.run([databases.program(program, program), "--version"], capture_output=True, text=True).stdout
+        try:
+            found = databases.program(program, program)
+        except _ABSENT:
+            continue
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
         yield f"{program} {said.split('Ver ')[-1].removeprefix('postgres (PostgreSQL) ').split()[0]}"
     for package in ("psycopg", "pymysql", "sqlalchemy", "protobuf", "orjson", "chdb"):
         try:
@@ -293,6 +299,11 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="the name of a row; repeat")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page, with PostgreSQL beside COPY")
     given = parser.parse_args()
+    if given.records < BATCH or given.records % BATCH:
+        parser.error(f"--records: a multiple of {BATCH}")
+    if given.write:
+        # Without PostgreSQL the page's second half cannot be: said before the minutes that the first one takes.
+        databases.program("postgres", "postgresql")
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="performance-") as scratch:
         made = [line.encode() for line in lines(Path(scratch), given.records, BODY)]
@@ -305,6 +316,9 @@ def main() -> None:
     if given.write:
         sinks = [sink_postgresql.measured(given.records, encoding) for encoding in ("protobuf", "json")]
         given.write.write_text(page(rows, sinks, load, len(made[1])))
+    short = [row.sink.name for row in rows if not row.why_not and row.arrived < row.records]
+    if short:
+        sys.exit(f"not all records arrived: {', '.join(short)}")
 
 
 if __name__ == "__main__":
