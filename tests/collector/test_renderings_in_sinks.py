@@ -26,7 +26,7 @@ from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
 from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
 from opentelemetry.instrumentation.mcp_audit.sink.stored import check_store, record_ids
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 LINES = RECORDS.read_bytes().splitlines()
 GOLDEN = {"seed": SEED, "ocsf": OCSF}

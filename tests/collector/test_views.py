@@ -25,7 +25,7 @@ from collector import CONFIG, Collector
 from opentelemetry.instrumentation.mcp_audit.sink.migrate import migrate
 from opentelemetry.instrumentation.mcp_audit.sink.sql import engine_of
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.xdist_group("views")]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("views")]
 
 PIPELINE = ("audit.yaml", "sinks/file.yaml", "sinks/sql.yaml")
 COUNT, CONTENT = 5, "x" * 100
