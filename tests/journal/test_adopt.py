@@ -18,7 +18,8 @@ from trail_oracle import attribute
 from opentelemetry.instrumentation.mcp_audit.journal import events, platform
 from opentelemetry.instrumentation.mcp_audit.journal.abandoned import abandoned
 from opentelemetry.instrumentation.mcp_audit.journal.adopt import Adopted, Stopping
-from opentelemetry.instrumentation.mcp_audit.journal.slots import OpenCall, header_slot
+from opentelemetry.instrumentation.mcp_audit.journal.open_call import OpenCall
+from opentelemetry.instrumentation.mcp_audit.journal.slots import header_slot
 from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
 
 ID = "0190c1d2-1234-7abc-8def-0123456789a"

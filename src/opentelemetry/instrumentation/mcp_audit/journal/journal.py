@@ -30,10 +30,10 @@ from .keep import MAX_QUEUED, Appended, Keeper
 from .ledger import Ledger
 from .lock import Busy, OwnedLock, Reentered
 from .marker import Marker
+from .open_call import OpenCall
 from .origin import Origin
 from .prepare import Preparer
 from .retire import Retired
-from .slots import OpenCall
 from .ticket import Deferred, JournalError, Ticket
 from .upkeep import Rhythm, Upkeep
 from .waiting import Commits
