@@ -36,7 +36,10 @@ MAY_KNOW: dict[str, set[str]] = {
     "delivery": {"delivery", "journal", "integrity", "record", "environment_variables"},
     "context": {"call"},
     "call": {"auditor", "policy.model", "record", "notices"},
-    "auditor": {"call", "policy.model", "record", "refusals", "relations", "sinks.protocol", "notices"},
+    "auditor": {"call", "handover", "parts", "record", "recording", "refusals", "relations", "notices"},
+    "parts": {"policy.model", "record", "sinks.protocol"},
+    "recording": {"call", "parts", "record", "notices"},
+    "handover": {"call", "parts", "record", "sinks.protocol", "notices"},
     "refusals": {"refusals", "record"},
     "relations": {"record"},
     "hooks": {"hooks", "auditor", "call", "context", "record", "notices"},
@@ -63,7 +66,8 @@ OUTSIDE |= {"__init__", "__main__"}
 # Third parties, beside the standard library, by room.
 THIRD_PARTY: dict[str, set[str]] = {
     "otel": {"opentelemetry._logs", "opentelemetry.context", "opentelemetry.metrics", "opentelemetry.trace"},
-    "auditor": {"opentelemetry.trace"},
+    "parts": {"opentelemetry.trace"},
+    "handover": {"opentelemetry.trace"},
     "call": {"opentelemetry.trace"},
     "status": {"opentelemetry._logs"},
     "delivery": {"grpc", "orjson"},
