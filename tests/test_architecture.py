@@ -21,8 +21,8 @@ from opentelemetry.instrumentation import mcp_audit
 PACKAGE = "opentelemetry.instrumentation.mcp_audit"
 ROOT = Path(mcp_audit.__file__).parent
 
-# For each room: the rooms that it may know. What is not here (assembly, instrumentor, testing, cli, sink, relay) stands outside,
-# may know all of them, and is known by none of them.
+# For each room: the rooms that it may know. What is not here (instrumentor, testing, cli, sink, relay, …) stands outside:
+# it may know all of them, and none of them knows any of it, but for assembly.
 CORE = {"record", "integrity", "render"}
 MAY_KNOW: dict[str, set[str]] = {
     "record": CORE,
@@ -36,12 +36,59 @@ MAY_KNOW: dict[str, set[str]] = {
     "delivery": {"delivery", "journal", "integrity", "record", "environment_variables"},
     "context": {"call"},
     "call": {"auditor", "policy.model", "record", "notices"},
-    "auditor": {"call", "policy.model", "record", "refusals", "relations", "sinks.protocol", "notices"},
+    "auditor": {"call", "handover", "parts", "record", "recording", "refusals", "relations", "notices"},
+    "parts": {"policy.model", "record", "sinks.protocol"},
+    "recording": {"call", "parts", "record", "notices"},
+    "handover": {"call", "parts", "record", "sinks.protocol", "notices"},
     "refusals": {"refusals", "record"},
     "relations": {"record"},
     "hooks": {"hooks", "auditor", "call", "context", "record", "notices"},
     "settings": {"environment_variables", "record"},
     "status": {"hooks", "notices", "assembly", "settings"},
+    "fail_closed": {"notices"},
+    "one_run": {
+        "assembly",
+        "delivery.live",
+        "delivery.options",
+        "fail_closed",
+        "hooks.install",
+        "journal.events",
+        "journal.journal",
+        "notices",
+        "otel.metrics",
+        "settings",
+        "sinks.protocol",
+        "status",
+        "totals",
+    },
+    "running_audit": {
+        "assembly",
+        "auditor",
+        "delivery.sigterm",
+        "fail_closed",
+        "hooks.install",
+        "journal.events",
+        "journal.journal",
+        "notices",
+        "one_run",
+        "otel.metrics",
+        "record",
+        "settings",
+        "sinks.protocol",
+        "totals",
+        "version",
+    },
+    "instrumentation": {
+        "auditor",
+        "delivery.options",
+        "environment_variables",
+        "fail_closed",
+        "hooks.install",
+        "hooks.running",
+        "notices",
+        "running_audit",
+        "settings",
+    },
     "notices": set(),
     "totals": set(),
     "environment_variables": set(),
@@ -63,8 +110,10 @@ OUTSIDE |= {"__init__", "__main__"}
 # Third parties, beside the standard library, by room.
 THIRD_PARTY: dict[str, set[str]] = {
     "otel": {"opentelemetry._logs", "opentelemetry.context", "opentelemetry.metrics", "opentelemetry.trace"},
-    "auditor": {"opentelemetry.trace"},
+    "parts": {"opentelemetry.trace"},
+    "handover": {"opentelemetry.trace"},
     "call": {"opentelemetry.trace"},
+    "instrumentation": {"wrapt"},
     "status": {"opentelemetry._logs"},
     "delivery": {"grpc", "orjson"},
     "hooks": {

@@ -16,8 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
-from opentelemetry.instrumentation.mcp_audit.auditor import Auditor, Parts
+from opentelemetry.instrumentation.mcp_audit.auditor import Auditor
 from opentelemetry.instrumentation.mcp_audit.call import Call
+from opentelemetry.instrumentation.mcp_audit.parts import Parts
 from opentelemetry.instrumentation.mcp_audit.policy.model import Policy, Rule, builtin
 from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
 from opentelemetry.instrumentation.mcp_audit.record.content import Content
@@ -431,7 +432,7 @@ def test_an_answer_waits_for_the_disk_only_where_it_shall_and_a_disk_that_is_lat
     call = world.call()
     call.finish(Outcome("ok"))
     assert call.on_disk is None
-    world.auditor.parts = replace(world.auditor.parts, disk_deadline=0.5)
+    world.auditor = Auditor(replace(world.auditor.parts, disk_deadline=0.5))
     call = world.call()
     call.finish(Outcome("ok"))
     assert call.on_disk is not None

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import stack
 
+from opentelemetry.instrumentation.mcp_audit.auditor import Auditor
 from opentelemetry.instrumentation.mcp_audit.instrumentor import INSTRUMENTATION, McpAuditInstrumentor
 from opentelemetry.instrumentation.mcp_audit.journal import platform
+from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -70,8 +72,10 @@ async def test_a_disk_that_hangs_holds_no_answer_longer_than_the_deadline(
 
 
 def _segment() -> Any:
-    assembled = INSTRUMENTATION._assembled
-    assert assembled is not None
-    writing = assembled.journal._keeper.current
+    auditor = INSTRUMENTATION.auditor()
+    assert isinstance(auditor, Auditor)
+    journal = auditor.parts.journal
+    assert isinstance(journal, Journal)
+    writing = journal._keeper.current
     assert writing is not None
     return writing.segment

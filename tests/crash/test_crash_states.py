@@ -23,8 +23,8 @@ from states import Plan, explore
 from truth import Truth
 from wandering import wandering
 
+from opentelemetry.instrumentation.mcp_audit.journal.adopter import Adopter
 from opentelemetry.instrumentation.mcp_audit.journal.answer import Answering
-from opentelemetry.instrumentation.mcp_audit.journal.journal import Journal
 from opentelemetry.instrumentation.mcp_audit.journal.prune import Pruner
 from opentelemetry.instrumentation.mcp_audit.journal.retire import Retired, _entry
 from opentelemetry.instrumentation.mcp_audit.journal.segment import Segment
@@ -155,7 +155,7 @@ def test_two_lines_of_the_ledger_in_one_write_are_found_out(tmp_path: Path) -> N
 
 
 def test_an_adopter_that_does_not_wait_is_found_out(tmp_path: Path) -> None:
-    with mock.patch.object(Journal, "_durable", lambda journal: None):
+    with mock.patch.object(Adopter, "_durable", lambda adopter: None):
         assert _found_out(tmp_path, "adoption", 0.6, "abandoned")
 
 

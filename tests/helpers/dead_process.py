@@ -19,7 +19,8 @@ from opentelemetry.instrumentation.mcp_audit.journal.adopt import Adopted, adopt
 from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK, Disk, RealDisk
 from opentelemetry.instrumentation.mcp_audit.journal.ledger import Ledger
 from opentelemetry.instrumentation.mcp_audit.journal.marker import Marker
-from opentelemetry.instrumentation.mcp_audit.journal.slots import Header, OpenCall, call_slot, header_slot
+from opentelemetry.instrumentation.mcp_audit.journal.open_call import OpenCall, call_slot
+from opentelemetry.instrumentation.mcp_audit.journal.slots import Header, header_slot
 from opentelemetry.instrumentation.mcp_audit.journal.stream import Writing
 from opentelemetry.instrumentation.mcp_audit.record.encode import encode
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from dead_process import OTHER_BOOT, Adopter, Dead, adopted, outcomes, records, told
-from journals import journal
 from trail_oracle import attribute
 
 from opentelemetry.instrumentation.mcp_audit.journal import events, platform
 from opentelemetry.instrumentation.mcp_audit.journal.abandoned import abandoned
-from opentelemetry.instrumentation.mcp_audit.journal.adopt import Adopted, Stopping
-from opentelemetry.instrumentation.mcp_audit.journal.slots import OpenCall, header_slot
+from opentelemetry.instrumentation.mcp_audit.journal.adopt import Adopted
+from opentelemetry.instrumentation.mcp_audit.journal.open_call import OpenCall
+from opentelemetry.instrumentation.mcp_audit.journal.slots import header_slot
 from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE
 
 ID = "0190c1d2-1234-7abc-8def-0123456789a"
@@ -408,21 +408,6 @@ def test_what_cannot_be_written_is_left_for_the_next_time(tmp_path: Path) -> Non
     assert adopted(tmp_path) == (Adopted(1, 1, 0), []), "they are there, and now on the disk"
     assert len(outcomes(tmp_path, f"{ID}1")) == len(outcomes(tmp_path, f"{ID}2")) == 1
     assert the_end(tmp_path, dead.trail.stream)["open_calls"] == "2", "whoever wrote them"
-
-
-def test_an_adopter_that_ends_itself_leaves_the_rest_to_the_next_one_without_a_word(tmp_path: Path) -> None:
-    dead = Dead(tmp_path)
-    dead.call(f"{ID}1", 1)
-    dead.write()
-    said: list[str] = []
-    trail = journal(tmp_path, said.append, adopts=False)
-    trail.open()
-    trail.close()
-    with pytest.raises(Stopping):
-        trail.adopt()
-    assert said == []
-    assert outcomes(tmp_path, f"{ID}1") == []
-    assert adopted(tmp_path) == (Adopted(1, 1, 1), [])
 
 
 # --- what is not ours ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from opentelemetry.instrumentation.mcp_audit.journal import platform
 from opentelemetry.instrumentation.mcp_audit.journal.disk import REAL_DISK, RealDisk
 from opentelemetry.instrumentation.mcp_audit.journal.marker import Marker
 from opentelemetry.instrumentation.mcp_audit.journal.marker_contents import read_marker
-from opentelemetry.instrumentation.mcp_audit.journal.slots import NewerVersion, OpenCall, header_slot
+from opentelemetry.instrumentation.mcp_audit.journal.open_call import OpenCall
+from opentelemetry.instrumentation.mcp_audit.journal.slots import NewerVersion, header_slot
 
 STREAM = "6f1d1c1e-0000-4000-8000-000000000001"
 NEXT = "6f1d1c1e-0000-4000-8000-000000000002"

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .auditor import Auditor, Parts
+from .auditor import Auditor
 from .identity.identity import CallerIdentity, IdentityOptions
 from .integrity.canonical import sha256_hex
 from .integrity.keyring import HashKey, KeyringError, ephemeral_key, load_or_create
@@ -25,6 +25,7 @@ from .journal.platform import os_user
 from .journal.ticket import JournalError
 from .notices import Notices
 from .otel.logs import LogEmitter, silent
+from .parts import Parts
 from .policy.model import builtin
 from .record.attributes import AttributeValue
 from .record.content import Content, Limits

@@ -7,6 +7,7 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 _REPEAT_SECONDS: Final = 60.0
@@ -23,6 +24,14 @@ def describe(error: BaseException) -> str:
     if where is None:
         return type(error).__name__
     return f"{type(error).__name__} in {os.path.basename(where.tb_frame.f_code.co_filename)}:{where.tb_lineno}"
+
+
+def guarded(report: Callable[[str], None], what: str, step: Callable[..., None], *arguments: object) -> None:
+    """Do ``step``; what it raises is reported and ends here."""
+    try:
+        step(*arguments)
+    except (Exception, SystemExit) as error:  # a sink that wants to exit must not take the call with it
+        report(f"{what} failed: {describe(error)}")
 
 
 class Notices:

@@ -25,7 +25,7 @@ from opentelemetry.instrumentation.mcp_audit.record.attributes import (
 )
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
-from .slots import OpenCall
+from .open_call import OpenCall
 
 
 def abandoned(call: OpenCall) -> AuditRecord:

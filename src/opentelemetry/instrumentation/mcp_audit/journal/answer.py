@@ -12,9 +12,10 @@ from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 from . import torn
 from .abandoned import abandoned
 from .disk import Disk
+from .open_call import Slot
 from .outcomes import recorded
 from .remains import Files, Found, Process, from_stream_on, open_to_read
-from .slots import FREE, SLOT_BYTES, Header, Slot, header_slot
+from .slots import FREE, SLOT_BYTES, Header, header_slot
 
 
 class Answering:

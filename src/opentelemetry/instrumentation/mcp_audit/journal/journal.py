@@ -3,13 +3,13 @@
 
 Under one lock: number, hash, one ``write(2)``; a failed write takes no number. What could not be written is counted, and
 the first record that can be written again is preceded by a ``gap`` record with the exact count. All else (syncs, the
-ledger, rotation, pruning) is the work of another thread (``upkeep.py``). A forked child starts a stream of its own.
+ledger, rotation, pruning) is the work of another thread (``upkeep.py``), what dead processes left of a third
+(``adopter.py``). A forked child starts a stream of its own.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ from opentelemetry.instrumentation.mcp_audit.record.encode import Encoded, encod
 from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 
 from . import events
-from .adopt import Stopping, adopt
+from .adopter import Adopter
 from .bounds import Bounds
 from .commit import Committer
 from .disk import REAL_DISK, Disk
-from .gap import Counters, Losses, describe
+from .gap import Counters, Losses
 from .keep import MAX_QUEUED, Appended, Keeper
 from .ledger import Ledger
 from .lock import Busy, OwnedLock, Reentered
 from .marker import Marker
+from .open_call import OpenCall
 from .origin import Origin
 from .prepare import Preparer
 from .retire import Retired
-from .slots import OpenCall
 from .ticket import Deferred, JournalError, Ticket
 from .upkeep import Rhythm, Upkeep
 from .waiting import Commits
@@ -108,9 +108,7 @@ class Journal:
             options.fsync, options.fsync_interval, options.segment_bytes, options.segment_seconds, options.deadline
         )
         self._upkeep = Upkeep(rhythm, lock, keeper, preparer, retired, losses, commits, bounds, say)
-        self._adopter: threading.Thread | None = None
-        self._adopted: dict[str, Ticket] = {}
-        self._closing = False
+        self._adopter = Adopter(directory, disk, ledger, self.append, self._stream_id, say)
         self._opened = False
 
     @property
@@ -201,18 +199,11 @@ class Journal:
 
     def adopt(self) -> None:
         """Answer for what dead processes left in the directory. Raises OSError. Not for a call's path."""
-        found = adopt(
-            self.directory, self._disk, self._ledger, self._append_adopted, self._durable, self._stream_id, self._say
-        )
-        if found.processes:
-            self._say(
-                f"{found.processes} dead processes were found in {self.directory}: "
-                f"{found.calls} calls were recorded as abandoned, {found.segments} segments adopted"
-            )
+        self._adopter.adopt()
 
     def close(self) -> None:
         """End the stream well: last record, sync, file closed. Later records open a new segment."""
-        self._closing = True  # for good: what dead processes left is for those who go on
+        self._adopter.stop()
         # A committer that was stopped runs no more; whoever appends from now on wakes the new one.
         committer, self._committer = self._committer, Committer(self._tick, self._options.fsync_interval)
         committer.stop(_CLOSE_SECONDS)
@@ -301,39 +292,16 @@ class Journal:
                 self._losses.failed(error, lost=0)
             keeper.current, keeper.next = keeper.next, None
 
-    # --- the journal's thread, and that of adoption ----------------------------------------------------------------
+    # --- the journal's thread ---------------------------------------------------------------------------------------------
 
     def _tick(self) -> bool:
         again = self._upkeep.tick()
-        if self._options.adopts and self._adopter is None and self._keeper.current is not None:
-            # A thread of its own: reading what a dead process left may take long, and syncs must go on.
-            self._adopter = threading.Thread(target=self._adopt_once, name="mcp-audit-adopt", daemon=True)
+        if self._options.adopts and self._keeper.current is not None:
             self._adopter.start()
         self.after_tick()
         return again
 
-    def _adopt_once(self) -> None:
-        try:
-            self.adopt()
-        except Exception as error:
-            if not self._closing:
-                self._say(f"what dead processes left in {self.directory} could not be adopted: {describe(error)}")
-
-    def _append_adopted(self, record: AuditRecord) -> None:
-        if self._closing:
-            raise Stopping
-        ticket = self.append(record)
-        self._adopted[ticket.stream_id] = ticket
-
-    def _durable(self) -> None:
-        # The last of each stream: a rotation may fall between two of them, and the stream before fail to sync.
-        for ticket in self._adopted.values():
-            ticket.wait(None)
-        self._adopted.clear()
-
     def _stream_id(self) -> str:
-        if self._closing:
-            raise Stopping
         current = self._keeper.current
         return "" if current is None else current.segment.stream_id
 

@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 from . import platform
 from .disk import Disk
 from .lock import Busy, OwnedLock, Reentered
-from .slots import FREE, MAX_SLOTS, SLOT_BYTES, Header, OpenCall, call_slot, header_slot
+from .open_call import OpenCall, call_slot
+from .slots import FREE, MAX_SLOTS, SLOT_BYTES, Header, header_slot
 from .tail import read_at
 
 SUFFIX: Final = ".calls"

@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .slots import MAX_SLOTS, SLOT_BYTES, Header, NewerVersion, Slot, Unreadable, read_call, read_header
+from .open_call import Slot, read_call
+from .slots import MAX_SLOTS, SLOT_BYTES, Header, NewerVersion, Unreadable, read_header
 from .tail import read_at
 
 _BLOCK: Final = 1024 * 1024
