@@ -12,7 +12,7 @@ PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python3.10 p
 VENV := .venv
 BIN := $(VENV)/bin
 # A caller's Python settings stay out of the environments made here, and no interpreter is fetched.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: test lint bench crash-states kills demo collector coverage-page faults performance fuzz stress clean

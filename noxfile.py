@@ -47,6 +47,9 @@ nox.options.sessions = [
     "foreign",
 ]
 nox.options.error_on_external_run = True
+# Machines for CI often ask for no bytecode: then each of the hundreds of processes that the tests start compiles all
+# that it imports, which is half of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
 # Directories of tests that have a session of their own.
@@ -123,10 +126,11 @@ ENDS = list(dict.fromkeys([OLDEST, NEWEST]))
 MAIN = FOUND.get("3.12") or FOUND.get("3.11") or FOUND[NEWEST]
 
 
-def pytest(session: nox.Session, *arguments: str) -> None:
-    """Run pytest as everywhere: 120 s a test, two tests at a time, whatever was given after `--` at the end."""
+def pytest(session: nox.Session, *arguments: str, workers: int = 2) -> None:
+    """Run pytest as everywhere: 120 s a test, so many tests at a time, what is slow told, what came after `--` last."""
     # loadgroup: the tests of one published server stay together, all others go to whoever is free.
-    session.run("python", "-m", "pytest", "--timeout=120", "-n", "2", "--dist=loadgroup", *arguments, *session.posargs)
+    options = ["--timeout=120", f"--numprocesses={workers}", "--dist=loadgroup", "--durations=15"]
+    session.run("python", "-m", "pytest", *options, *arguments, *session.posargs)
 
 
 def install(session: nox.Session, group: str, *requirements: str, extras: str = "cli,fast") -> None:
@@ -160,7 +164,8 @@ def stacks(session: nox.Session, stack: str) -> None:
     if not session.posargs:
         # A part of the tests makes no column.
         session.env["MCP_AUDIT_COVERAGE_CELLS"] = str(CELLS / f"{stack}.json")
-    pytest(session, "tests/coverage")
+    # They wait for servers to start and to end as much as they compute.
+    pytest(session, "tests/coverage", workers=3)
 
 
 @nox.session(python=MAIN)

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import stack
+from kept import Kept
 from outcomes import TRANSPORTS
 from serving import serving
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
-pytestmark = pytest.mark.timeout(60)
+# One event loop for all of them: that of the servers that they share.
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
 Attributes = dict[str, Any]
 # For what the way of a request makes no difference to beyond its kind.
@@ -62,12 +65,17 @@ def _plain(value: dict[str, Any]) -> Any:
     return int(plain) if kind == "intValue" else plain
 
 
+def skip_unspoken(transport: str) -> None:
+    """Skip where the stack has no such transport."""
+    if transport.endswith("modern") and not stack.V2:
+        pytest.skip(f"{stack.NAME} does not speak {stack.MODERN}")
+
+
 @asynccontextmanager
 async def connected(transport: str, tmp_path: Path) -> AsyncIterator[tuple[stack.Caller, Trail]]:
     """A client and an audited server over ``transport``, and the trail that the server leaves."""
+    skip_unspoken(transport)
     modern = transport.endswith("modern")
-    if modern and not stack.V2:
-        pytest.skip(f"{stack.NAME} does not speak {stack.MODERN}")
     if transport.startswith("stdio"):
         directory = tmp_path / "audit"
         here = Path(__file__).parent
@@ -92,6 +100,33 @@ async def connected(transport: str, tmp_path: Path) -> AsyncIterator[tuple[stack
         with serving(app) as url:
             async with stack.over_http(url, headers, modern=modern) as caller:
                 yield caller, trail
+
+
+class Servers:
+    """Clients of audited servers. Those on stdio serve all tests of this file: starting one costs as much as twenty tests."""
+
+    def __init__(self, directory: Path, kept: Kept) -> None:
+        self._directory = directory
+        self._kept = kept
+
+    @asynccontextmanager
+    async def connected(self, transport: str) -> AsyncIterator[tuple[stack.Caller, Trail]]:
+        """As :func:`connected`; the trail begins here."""
+        skip_unspoken(transport)
+        if not transport.startswith("stdio"):
+            async with connected(transport, self._directory) as found:
+                yield found
+            return
+        caller, trail = await self._kept.get(transport, lambda: connected(transport, self._directory / transport))
+        before = len(trail.read())
+        yield caller, Trail(lambda: trail.read()[before:])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+    kept = Kept()
+    yield Servers(tmp_path_factory.mktemp("servers"), kept)
+    await kept.leave()
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -141,8 +176,8 @@ TOOL = {"mcp.method.name": "tools/call", "audit.action": "EXECUTE", "audit.targe
 
 
 @pytest.mark.cell("success")
-async def test_ok(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_ok(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         answer = await caller.tool("add", {"a": 1, "b": 2})
         (record,) = await trail.wait_for(1)
     assert answer.content[0].text == "3"
@@ -169,16 +204,16 @@ async def test_ok(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transport", SOME)
-async def test_rows_are_counted(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_rows_are_counted(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.tool("rows")
         (record,) = await trail.wait_for(1)
     check(record, {"mcp_audit.outcome.detail": "ok", "mcp_audit.result.count": 3})
 
 
 @pytest.mark.cell("isError result")
-async def test_is_error(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_is_error(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.tool("refuse")
         (record,) = await trail.wait_for(1)
     # fastmcp has no other way to answer `isError` than to raise; what was raised is then the better reason.
@@ -195,8 +230,8 @@ async def test_is_error(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("tool raised")
-async def test_tool_raised(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_tool_raised(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.tool("crash")
         (record,) = await trail.wait_for(1)
     check(
@@ -212,8 +247,8 @@ async def test_tool_raised(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("unknown tool")
-async def test_unknown_tool(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_unknown_tool(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.tool("no_such_tool")
         (record,) = await trail.wait_for(1)
     check(
@@ -230,8 +265,8 @@ async def test_unknown_tool(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("invalid arguments")
-async def test_invalid_arguments(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_invalid_arguments(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.tool("add", {"a": "many", "b": 2})
         (record,) = await trail.wait_for(1)
     check(
@@ -247,7 +282,7 @@ async def test_invalid_arguments(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("cancelled by client")
-async def test_cancelled(transport: str, tmp_path: Path) -> None:
+async def test_cancelled(transport: str, servers: Servers) -> None:
     if transport == "http-stateless":
         pytest.skip("a cancel over stateless HTTP reaches another session and has no effect on the call")
 
@@ -255,7 +290,7 @@ async def test_cancelled(transport: str, tmp_path: Path) -> None:
         # The tool has started when its server has answered a later request on the same connection.
         await caller.tool("add", {"a": 1, "b": 1})
 
-    async with connected(transport, tmp_path) as (caller, trail):
+    async with servers.connected(transport) as (caller, trail):
         await caller.cancelled_tool(in_flight)
         records = await trail.wait_for(2)
     (record,) = [record for record in records if record["gen_ai.tool.name"] == "wait"]
@@ -273,8 +308,8 @@ async def test_cancelled(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("resource read")
-async def test_resource_read(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_resource_read(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.resource("data://text")
         await caller.resource("data://absent")
         read, absent = await trail.wait_for(2)
@@ -292,8 +327,8 @@ async def test_resource_read(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("prompt get")
-async def test_prompt_get(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_prompt_get(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.prompt("greet", {"name": "Ann"})
         (record,) = await trail.wait_for(1)
     check(
@@ -310,10 +345,10 @@ async def test_prompt_get(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("unknown method")
-async def test_unknown_method(transport: str, tmp_path: Path) -> None:
+async def test_unknown_method(transport: str, servers: Servers) -> None:
     if not stack.V2 and not transport.endswith("modern"):
         pytest.skip("1.x clients send no such method; test_wire_outcomes.py sends it as it is")
-    async with connected(transport, tmp_path) as (caller, trail):
+    async with servers.connected(transport) as (caller, trail):
         await caller.unknown_method()
         (record,) = await trail.wait_for(1)
     check(
@@ -330,9 +365,9 @@ async def test_unknown_method(transport: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.cell("no phantom and no duplicate")
-async def test_no_phantom_and_no_duplicate(transport: str, tmp_path: Path) -> None:
+async def test_no_phantom_and_no_duplicate(transport: str, servers: Servers) -> None:
     # Calls with arguments are what makes 2026-07-28 HTTP list the tools on the way.
-    async with connected(transport, tmp_path) as (caller, trail):
+    async with servers.connected(transport) as (caller, trail):
         for number in range(5):
             await caller.tool("add", {"a": number, "b": number})
         records = await trail.wait_for(5)
@@ -341,8 +376,8 @@ async def test_no_phantom_and_no_duplicate(transport: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("transport", SOME)
-async def test_calls_at_the_same_time_keep_their_own_reasons(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_calls_at_the_same_time_keep_their_own_reasons(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await asyncio.gather(
             *(caller.tool("crash") for _ in range(10)),
             *(caller.tool("add", {"a": number, "b": 1}) for number in range(10)),
@@ -354,8 +389,8 @@ async def test_calls_at_the_same_time_keep_their_own_reasons(transport: str, tmp
 
 
 @pytest.mark.parametrize("transport", SOME)
-async def test_bind_and_annotate_inside_a_tool(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
+async def test_bind_and_annotate_inside_a_tool(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
         await caller.tool("bind_inside")
         await caller.tool("add", {"a": 1, "b": 1})
         bound, after = await trail.wait_for(2)
