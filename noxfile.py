@@ -22,6 +22,7 @@ nox -s kills           on demand (`make kills`): 500 kills of servers under load
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -50,6 +51,8 @@ nox.options.error_on_external_run = True
 # Machines for CI often ask for no bytecode: then each of the hundreds of processes that the tests start compiles all
 # that it imports, which is half of its time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What a shell starts in the background ignores SIGINT, and so would all that the tests start and then interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = "opentelemetry-instrumentation-mcp-audit"
 # Directories of tests that have a session of their own.
