@@ -130,7 +130,10 @@ MAIN = FOUND.get("3.12") or FOUND.get("3.11") or FOUND[NEWEST]
 
 
 def pytest(session: nox.Session, *arguments: str, workers: int = 2) -> None:
-    """Run pytest as everywhere: 120 s a test, so many tests at a time, what is slow told, what came after `--` last."""
+    """Run pytest as everywhere: 120 s a test, what is slow told, whatever was given after `--` at the end.
+
+    `workers`: tests at a time. Two are for a machine of two cores; three where tests wait for processes and clocks.
+    """
     # loadgroup: the tests of one published server stay together, all others go to whoever is free.
     options = ["--timeout=120", f"--numprocesses={workers}", "--dist=loadgroup", "--durations=15"]
     session.run("python", "-m", "pytest", *options, *arguments, *session.posargs)
@@ -155,7 +158,7 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else [*NEWEST_OTEL, "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ELSEWHERE))
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ELSEWHERE), workers=3)
 
 
 @nox.session(python=MAIN)
@@ -167,7 +170,6 @@ def stacks(session: nox.Session, stack: str) -> None:
     if not session.posargs:
         # A part of the tests makes no column.
         session.env["MCP_AUDIT_COVERAGE_CELLS"] = str(CELLS / f"{stack}.json")
-    # They wait for servers to start and to end as much as they compute.
     pytest(session, "tests/coverage", workers=3)
 
 
