@@ -227,7 +227,7 @@ def collector(session: nox.Session) -> None:
     session.run("tests/helpers/kafka/fetch.sh", external=True)
     # Protobuf and gRPC by the official classes, and the stock pipeline of the fault table, which this session has.
     official = ["tests/delivery/test_protobuf.py", "tests/delivery/test_grpc.py", "tests/faults/delivery"]
-    pytest(session, "tests/collector", *official)
+    pytest(session, "tests/collector", *official, workers=3)
 
 
 @nox.session(python=MAIN)
