@@ -22,7 +22,7 @@ from delivered import arrived, ids, lines_of
 from hec import Act, Hec
 from kafka_broker import KafkaBroker, kafka, reader
 from loaded_server import LoadedServer
-from serving import serving
+from served_command import serving
 from sqlalchemy import text
 
 from clickhouse import ClickHouse, clickhouse

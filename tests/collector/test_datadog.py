@@ -12,7 +12,7 @@ import pytest
 from datadog_intake import KEY, DatadogIntake, datadog_intake
 from delivered import archived, ids, lines_of, send, written
 from journals import journal, record, until
-from serving import serving
+from served_command import serving
 
 from collector import Collector
 from opentelemetry.instrumentation.mcp_audit.record.attributes import TABLE

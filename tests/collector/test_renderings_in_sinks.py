@@ -18,7 +18,7 @@ from golden_records import OCSF, RECORDS, SEED
 from hec import Hec
 from journals import until
 from rendered import canonical, plain
-from serving import serving
+from served_command import serving
 
 from collector import CONFIG, Collector
 from opentelemetry.instrumentation.mcp_audit.integrity.report import Report

@@ -21,7 +21,7 @@ import pytest
 from delivered import arrived, ids, send, written
 from hec import Act, Event, Hec, parsed
 from journals import until
-from serving import serving
+from served_command import serving
 
 from collector import Collector, free_port, join_lines, post
 

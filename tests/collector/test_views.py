@@ -18,7 +18,7 @@ import databases
 import pytest
 from delivered import archived, ids, send, written
 from journals import until
-from serving import serving
+from served_command import serving
 from sqlalchemy import Engine, text
 
 from collector import CONFIG, Collector
