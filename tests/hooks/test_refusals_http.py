@@ -74,6 +74,22 @@ async def test_nested_layers_record_one_refusal_by_the_innermost_that_was_reache
     assert told(auditor)[1:] == [(401, "auth", "missing_token"), (421, "transport_security", "bad_host")]
 
 
+async def test_what_the_application_gets_is_send_to_whoever_compares_it() -> None:
+    """As the SDK's own tests of its authentication do."""
+    auditor = RecordingAuditor()
+    got: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        got.append(send)
+        await send({"type": "http.response.start", "status": 401, "headers": []})
+
+    async def send(message: Any) -> None: ...
+
+    await tapped(auditor, refusals_http.auth, Layer(None, within=application))(scope(), None, send)
+    assert got == [send]
+    assert told(auditor) == [(401, "auth", "missing_token")]
+
+
 async def test_the_record_comes_before_the_answer_goes_out() -> None:
     auditor = RecordingAuditor()
     app = tapped(auditor, refusals_http.auth, Layer(401))

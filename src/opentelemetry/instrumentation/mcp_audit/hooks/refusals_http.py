@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import wrapt
 from opentelemetry.context import get_current
 
 from opentelemetry.instrumentation.mcp_audit.context import bound_here
@@ -144,18 +145,20 @@ def _found(scope: Any) -> Exchange | None:
 
 
 def _watching(switch: Switch, exchange: Exchange, send: Send) -> Send:
-    """``send``, with the answer's beginning looked at before it goes out."""
+    """``send``, with the answer's beginning looked at before it goes out; to whoever compares it, it is ``send``."""
 
-    def watching(message: Any) -> Awaitable[None]:
-        if not exchange.settled:
+    def watching(wrapped: Send, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[None]:
+        if not exchange.settled and args:
+            message = args[0]
             status = message.get("status") if type(message) is dict else None
             if type(status) is int and status < 400:
                 exchange.settled = True  # like most
-                return send(message)
-            switch.guarded("looking at an answer", _look, switch, exchange, message)
-        return send(message)
+            else:
+                switch.guarded("looking at an answer", _look, switch, exchange, message)
+        return wrapped(*args, **kwargs)
 
-    return watching
+    watched: Send = wrapt.FunctionWrapper(send, watching)
+    return watched
 
 
 def _look(switch: Switch, exchange: Exchange, message: Any) -> None:
