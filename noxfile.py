@@ -75,9 +75,9 @@ STACKS = {
     "mcp127": ["mcp==1.27.2", *NEWEST_OTEL],
     "mcp124": ["mcp==1.24.0", *OLDEST_OTEL],
     # Not the newest: the newest fastmcp asks for a certifi that package indexes do not all have.
-    "fastmcp4": ["fastmcp==4.1.2", "mcp==2.3.0", *NEWEST_OTEL],
-    "fastmcp3": ["fastmcp==3.4.10", "mcp==1.30.0", *NEWEST_OTEL],
-    "fastmcp2": ["fastmcp==2.14.7", "mcp==1.30.0", *OLDEST_OTEL],
+    "fastmcp4": ["fastmcp[tasks]==4.1.2", "mcp==2.3.0", *NEWEST_OTEL],
+    "fastmcp3": ["fastmcp[tasks]==3.4.10", "mcp==1.30.0", *NEWEST_OTEL],
+    "fastmcp2": ["fastmcp[tasks]==2.14.7", "mcp==1.30.0", *OLDEST_OTEL],
 }
 # One of each generation: the wire is the SDK's.
 FUZZED = ["mcp2", "mcp1"]

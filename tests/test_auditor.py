@@ -148,6 +148,30 @@ def test_one_request_one_record() -> None:
     assert world.only()["mcp_audit.outcome.detail"] == "tool_error"
 
 
+def test_a_poll_is_recorded_when_it_tells_what_became_of_the_task() -> None:
+    world = _World()
+    for answer in ({"status": "working"}, {"status": "completed"}, {"status": "working", "result": None}):
+        poll = world.call("tasks/get", params={"taskId": "t"})
+        poll.finish(Outcome("ok", result=answer))
+        poll.undelivered(OSError())
+    assert (world.records, world.begun, world.reports) == ([], [], [])
+    world.call("tasks/get", params={"taskId": "t"}).finish(Outcome("ok", result={"result": {"isError": True}}))
+    world.call("tasks/get", params={"taskId": "guessed"}).finish(Outcome("invalid_params"))
+    details = [record.attributes["mcp_audit.outcome.detail"] for record in world.records]
+    assert (details, world.begun, world.marks) == (["tool_error", "invalid_params"], [], [None, None])
+
+
+def test_an_answer_to_a_poll_that_cannot_be_read_is_recorded() -> None:
+    world = _World()
+
+    def broken() -> None:
+        raise RuntimeError("no text")
+
+    world.call("tasks/get", params={"taskId": "t"}).finish(Outcome("ok", result=broken))
+    assert world.only()["mcp_audit.outcome.detail"] == "ok"
+    assert world.reports[0].startswith("the answer to a poll could not be read: RuntimeError")
+
+
 def test_level_none_is_no_call_but_opens_the_journal_ahead() -> None:
     world = _World()
     assert world.auditor.begin(Invocation("initialize")) is None

@@ -120,6 +120,13 @@ def test_a_denial_says_by_whom() -> None:
         ({"task": {"taskId": "1"}}, "tools/call", "task_created", None),
         ({"resultType": "task", "taskId": "1"}, "tools/call", "task_created", None),
         ({"task": {"taskId": "1"}}, "tasks/get", "ok", None),
+        (
+            {"content": [], "_meta": {"modelcontextprotocol.io/task": {"taskId": "1"}}},
+            "tools/call",
+            "task_created",
+            None,
+        ),
+        ({"content": [], "_meta": {"modelcontextprotocol.io/task": {}}}, "tools/call", "ok", 0),
     ],
 )
 def test_results(result: dict[str, Any], method: str, detail: str, count: int | None) -> None:

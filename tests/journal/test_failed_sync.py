@@ -24,6 +24,8 @@ def test_a_sync_that_fails_seals_the_segment(tmp_path: Path, fsync: str) -> None
     first = trail.append(record("one"))
     sealed = trail.path
     assert sealed is not None
+    # Else the sync that fails may be that of this one, and the next goes into another segment.
+    first.wait(5)
 
     # Once: the segment that follows, which the journal's thread may open at once to tell the gap, has a sound disk.
     with disk.raising(_ERROR, "sync", name=SEGMENT, times=1):

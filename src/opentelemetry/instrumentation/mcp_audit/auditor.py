@@ -22,6 +22,7 @@ from .notices import describe, guarded
 from .parts import Parts
 from .record import attributes as a
 from .record.ids import RANDOM_BYTES, Randomness
+from .record.polled import POLLS
 from .record.record import Invocation, Outcome
 from .record.refusal import Kind, Refusal, Summary
 from .recording import Recording
@@ -64,7 +65,9 @@ class Auditor:
             return None
         call = Call(self, invocation, rule)
         guarded(self.parts.report, "finding the call that a request belongs to", self._relate, call)
-        guarded(self.parts.report, "marking a call as begun", self._mark, call)
+        # A poll leaves a record only when it brings something: one that a kill cut short has nothing to tell.
+        if invocation.method not in POLLS:
+            guarded(self.parts.report, "marking a call as begun", self._mark, call)
         return call
 
     def finish(self, call: Call, outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ from .notices import describe
 from .policy.model import Rule
 from .record import attributes as a
 from .record.ids import RANDOM_BYTES, uuid7
+from .record.polled import POLLS, polled
 from .record.record import Actor, Invocation, Origin, Outcome
 
 if TYPE_CHECKING:
@@ -96,14 +97,14 @@ class Call:
 
     def mark_span(self, outcome: Outcome) -> None:
         """Add the pointer event to the server span, while that still records."""
-        span = self.span
-        if span is None:
+        span, told = self.span, self._told(outcome)
+        if span is None or told is None:
             return
-        verdict = a.DETAILS[outcome.detail]
+        verdict = a.DETAILS[told.detail]
         pointer = {
             a.AUDIT_RECORD_ID: self.record_id,
             a.AUDIT_OUTCOME: verdict.outcome,
-            a.OUTCOME_DETAIL: outcome.detail,
+            a.OUTCOME_DETAIL: told.detail,
             a.DECISION: verdict.decision,
         }
         try:
@@ -139,7 +140,21 @@ class Call:
         if self._finished:
             return
         self._finished = True
-        self._auditor.finish(self, outcome)
+        told = self._told(outcome)
+        # Without a record there is no answer to be told of as undelivered either.
+        self._undelivered = told is None
+        if told is not None:
+            self._auditor.finish(self, told)
+
+    def _told(self, outcome: Outcome) -> Outcome | None:
+        """What the record says; None where there is nothing to tell, and no record."""
+        if self.invocation.method not in POLLS:
+            return outcome
+        try:
+            return polled(outcome)
+        except Exception as error:  # an answer that cannot be looked into
+            self._auditor.parts.report(f"the answer to a poll could not be read: {describe(error)}")
+            return outcome
 
     def undelivered(self, error: BaseException, *, certain: bool = True) -> None:
         """Say that the answer, whose outcome is recorded, did not reach the client. A second time does nothing.

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import Final
 
 from .record import attributes as a
+from .record.polled import TASK_META
 from .record.record import Actor, Invocation, Outcome
 
 # Calls that wait for their user or their task. One entry is two short texts: some 250 bytes.
@@ -62,7 +63,8 @@ class Relations:
                 return None
             self._keep(_round(call, actor(), state), call_id)
             return {a.STATE_ISSUED: self._keyed(state)}
-        task = result.get("task")
+        meta = result.get("_meta")
+        task = result.get("task") or (meta.get(TASK_META) if isinstance(meta, Mapping) else None)
         task_id = task.get("taskId") if isinstance(task, Mapping) else result.get("taskId")
         if type(task_id) is not str or len(task_id) > _TEXT_MAX:
             return None

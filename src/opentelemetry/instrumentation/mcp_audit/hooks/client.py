@@ -149,7 +149,8 @@ def _of_return(result: Any) -> Outcome:
     kind = getattr(result, "result_type", None)
     if kind == "input_required":
         return Outcome("input_required", result=wire)
-    if kind == "task" or type(result).__name__ == "CreateTaskResult":
+    stub = reasons.is_task_stub(getattr(result, "meta", None))
+    if stub or kind == "task" or type(result).__name__ == "CreateTaskResult":
         return Outcome("task_created", result=wire)
     fields = {name: getattr(result, name, None) for name in ("content", "contents", "messages")}
     return Outcome("ok", result=wire, result_count=reasons.count(fields))

@@ -287,6 +287,8 @@ def _of_response(response: Any, running: Running, message: Any) -> Outcome:
         return reasons.of_tool_error(running.error, running.detail, wire)
     if running.method == "tools/call" and getattr(root, "task", None) is not None:
         return Outcome("task_created", result=wire)
+    if reasons.is_task_stub(getattr(root, "meta", None)):
+        return Outcome("task_created", result=wire)
     return Outcome("ok", result=wire, result_count=_count(root))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeGuard
 
 from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
+from opentelemetry.instrumentation.mcp_audit.record.polled import TASK_META
 from opentelemetry.instrumentation.mcp_audit.record.record import Outcome
 
 METHOD_NOT_FOUND: Final = -32601
@@ -67,7 +68,15 @@ def of_result(result: Any, method: str, error: BaseException | None, detail: Det
         return of_tool_error(error, detail, result)
     if isinstance(result.get("task"), Mapping) or kind == "task":
         return Outcome("task_created" if method == "tools/call" else "ok", result=result)
+    if is_task_stub(result.get("_meta")):
+        return Outcome("task_created", result=result)
     return Outcome("ok", result=result, result_count=count(result))
+
+
+def is_task_stub(meta: Any) -> bool:
+    """Whether an answer's ``_meta`` says that a task was made: so fastmcp 2.14 does, by an empty result of the method."""
+    task = meta.get(TASK_META) if is_mapping(meta) else None
+    return is_mapping(task) and "taskId" in task
 
 
 def count(result: Mapping[str, Any]) -> int | None:

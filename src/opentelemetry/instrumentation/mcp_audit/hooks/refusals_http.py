@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-import wrapt
 from opentelemetry.context import get_current
 
 from opentelemetry.instrumentation.mcp_audit.context import bound_here
@@ -68,7 +67,7 @@ def sse_connect(switch: Switch) -> Wrapper:
         if watched_arguments is None:
             return wrapped(*args, **kwargs)
         scope, receive, send = watched_arguments
-        return wrapped(scope, receive, _watching(switch, exchange, send))
+        return wrapped(scope, receive, _Watched(switch, exchange, send))
 
     return watched
 
@@ -108,7 +107,7 @@ def _asgi(switch: Switch, layer: Layer, *, sse: Callable[[Any], Any] | None = No
         if watched_arguments is None:
             return wrapped(*args, **kwargs)
         scope, receive, send = watched_arguments
-        return wrapped(scope, receive, _watching(switch, exchange, send))
+        return wrapped(scope, receive, _Watched(switch, exchange, send))
 
     return watched
 
@@ -144,21 +143,31 @@ def _found(scope: Any) -> Exchange | None:
     return scope.get(SCOPE_EXCHANGE) if known else None
 
 
-def _watching(switch: Switch, exchange: Exchange, send: Send) -> Send:
+class _Watched:
     """``send``, with the answer's beginning looked at before it goes out; to whoever compares it, it is ``send``."""
 
-    def watching(wrapped: Send, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[None]:
-        if not exchange.settled and args:
-            message = args[0]
+    __slots__ = ("_exchange", "_send", "_switch")
+
+    def __init__(self, switch: Switch, exchange: Exchange, send: Send) -> None:
+        self._switch = switch
+        self._exchange = exchange
+        self._send = send
+
+    def __call__(self, message: Any) -> Awaitable[None]:
+        exchange = self._exchange
+        if not exchange.settled:
             status = message.get("status") if type(message) is dict else None
             if type(status) is int and status < 400:
                 exchange.settled = True  # like most
             else:
-                switch.guarded("looking at an answer", _look, switch, exchange, message)
-        return wrapped(*args, **kwargs)
+                self._switch.guarded("looking at an answer", _look, self._switch, exchange, message)
+        return self._send(message)
 
-    watched: Send = wrapt.FunctionWrapper(send, watching)
-    return watched
+    def __eq__(self, other: object) -> bool:
+        return bool(self._send == other)
+
+    def __hash__(self) -> int:
+        return hash(self._send)
 
 
 def _look(switch: Switch, exchange: Exchange, message: Any) -> None:

@@ -228,7 +228,6 @@ METHODS: Final[dict[str, Method]] = {
             "prompts/list",
             "completion/complete",
             "tasks/list",
-            "tasks/get",
             "roots/list",
         )
     },
@@ -243,6 +242,8 @@ METHODS: Final[dict[str, Method]] = {
     },
     # What becomes of a call that was made a task: as much of it as of any request that is no housekeeping.
     "tasks/result": Method(EVENT_REQUEST, "READ", "method", "metadata"),
+    # Only the one that brings it, or fails: see `polled.py`.
+    "tasks/get": Method(EVENT_REQUEST, "READ", "method", "metadata"),
     "tasks/cancel": Method(EVENT_REQUEST, "UPDATE", "method", "metadata"),
     # What the server asks the client's user, or the client's model: kept, without what was said.
     "elicitation/create": Method(EVENT_REQUEST, "EXECUTE", "method", "metadata"),
