@@ -28,6 +28,22 @@ from opentelemetry.instrumentation.mcp_audit.record.record import AuditRecord
 OTHER_BOOT = BOOT
 
 
+def open_attributes(record_id: str) -> dict[str, Any]:
+    """What the start marker of any tool call has."""
+    return {
+        "audit.record.id": record_id,
+        "mcp_audit.call.id": record_id,
+        "mcp_audit.request.id": record_id,
+        "mcp.method.name": "tools/call",
+        "audit.action": "EXECUTE",
+        "audit.schema.version": "1.0",
+        "mcp_audit.level": "request",
+        "audit.actor.type": "user",
+        "audit.actor.id": "ada",
+        "mcp_audit.actor.provenance": "verified",
+    }
+
+
 class _Segment(Trail):
     """One whose record ids are no other's; those of a trail come again in every trail of the same seed."""
 
@@ -68,20 +84,7 @@ class Dead:
         made = OpenCall(
             "mcp_audit.tool_call",
             1_764_000_000_000_000_000 + slot,
-            {
-                "audit.record.id": record_id,
-                "mcp_audit.call.id": record_id,
-                "mcp_audit.request.id": record_id,
-                "mcp.method.name": "tools/call",
-                "audit.action": "EXECUTE",
-                "audit.schema.version": "1.0",
-                "mcp_audit.level": "request",
-                "audit.actor.type": "user",
-                "audit.actor.id": "ada",
-                "mcp_audit.actor.provenance": "verified",
-                "gen_ai.tool.name": "search",
-                **more,
-            },
+            {**open_attributes(record_id), "gen_ai.tool.name": "search", **more},
             "5b" * 16,
             "ee" * 8,
         )

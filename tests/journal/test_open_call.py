@@ -9,6 +9,7 @@ import zlib
 from typing import Any
 
 import pytest
+from dead_process import open_attributes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,19 +22,7 @@ ID = "0190c1d2-1234-7abc-8def-0123456789ab"
 
 
 def call(**more: Any) -> OpenCall:
-    attributes: dict[str, Any] = {
-        "audit.record.id": ID,
-        "mcp_audit.call.id": ID,
-        "mcp_audit.request.id": ID,
-        "mcp.method.name": "tools/call",
-        "audit.action": "EXECUTE",
-        "audit.schema.version": "1.0",
-        "mcp_audit.level": "request",
-        "audit.actor.type": "user",
-        "audit.actor.id": "ada",
-        "mcp_audit.actor.provenance": "verified",
-        **{name.replace("__", "."): value for name, value in more.items()},
-    }
+    attributes = {**open_attributes(ID), **{name.replace("__", "."): value for name, value in more.items()}}
     return OpenCall("mcp_audit.tool_call", 1_764_000_000_000_000_001, attributes, "5b" * 16, "ee" * 8)
 
 

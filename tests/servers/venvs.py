@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One virtual environment a published server, kept between runs, with this checkout's wheel installed into it.
 
-What is kept is keyed by everything that decides its contents, so a changed pin or dependency makes a new one; only
-the wheel of this project is installed anew each time. Needs `uv`.
+What is kept is keyed by everything that decides its contents, so a changed pin or dependency makes a new one; the wheel of
+this project is installed anew when it changed, and never under a test that runs. Needs `uv`.
 """
 
 from __future__ import annotations
@@ -55,16 +55,19 @@ def prepare(name: str, requirements: Sequence[str], wheel: Path) -> Path:
         ).encode()
     ).hexdigest()[:12]
     venv = CACHE / f"{name}-{key}"
-    python = str(venv / "bin" / "python")
+    python, ready = str(venv / "bin" / "python"), venv / "ready"
+    installed = hashlib.sha256(wheel.read_bytes()).hexdigest()
     with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs in one checkout share the cache
-        if (venv / "ready").exists():
-            run([uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--reinstall", str(wheel)])
+        if ready.exists():
+            if ready.read_text() != installed:
+                run([uv(), "pip", "install", "--quiet", "--python", python, "--no-deps", "--reinstall", str(wheel)])
+                ready.write_text(installed)
             return venv / "bin"
         for old in CACHE.glob(f"{name}-{'?' * 12}"):
             shutil.rmtree(old)
         run([uv(), "venv", "--quiet", "--python", sys.executable, str(venv)])
         wanted = [*requirements, "opentelemetry-distro", f"{wheel}[cli]"]
         run([uv(), "pip", "install", "--quiet", "--python", python, *wanted])
-        (venv / "ready").touch()
+        ready.write_text(installed)
     return venv / "bin"
