@@ -54,6 +54,9 @@ const abort = new AbortController();
 const waiting = keep("cancelled", () => client.callTool({ name: "wait", arguments: {} }, undefined, { signal: abort.signal }));
 setTimeout(() => abort.abort("enough"), 500);
 await waiting;
+// Over HTTP the server answers the call all the same, which this client complains of: the next call comes after that.
+const answered = () => kind === "stdio" || told.at(-1)[0] === "onerror";
+for (let tries = 0; !answered() && tries < 1000; tries++) await new Promise((resolve) => setTimeout(resolve, 10));
 await keep("after", () => client.callTool({ name: "add", arguments: { a: 4, b: 5 } }));
 await client.close();
 console.log(JSON.stringify(told));
