@@ -148,7 +148,10 @@ def install(session: nox.Session, group: str, *requirements: str, extras: str = 
 @nox.session
 @nox.parametrize("python", [FOUND[version] for version in ENDS], ids=ENDS)
 def core(session: nox.Session) -> None:
-    """All tests but those that have a session of their own, on the oldest and the newest Python found."""
+    """All tests but those that have a session of their own, on the oldest and the newest Python found.
+
+    A few campaigns, each as long as a hundred other tests, run on the newest alone (`one_python`).
+    """
     oldest_otel = session.python == FOUND[OLDEST]
     session.log(f"Python found: {', '.join(FOUND)}; absent: {', '.join(ABSENT) or 'none'}; runs on: {', '.join(ENDS)}")
     session.log(f"OpenTelemetry: {'the oldest supported, 1.39.0/0.60b0' if oldest_otel else 'the newest'}")
@@ -158,7 +161,8 @@ def core(session: nox.Session) -> None:
         *CORE_STACK,
         *(OLDEST_OTEL if oldest_otel else [*NEWEST_OTEL, "opentelemetry-configuration"]),
     )
-    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ELSEWHERE), workers=3)
+    chosen = [] if session.python == FOUND[NEWEST] else ["-m", "not one_python"]
+    pytest(session, "tests", *(f"--ignore=tests/{name}" for name in ELSEWHERE), *chosen, workers=3)
 
 
 @nox.session(python=MAIN)

@@ -78,6 +78,7 @@ def checked(text: str) -> list[str]:
     return ids
 
 
+@pytest.mark.one_python
 def test_readers_beside_a_writer_that_rotates_and_prunes(tmp_path: Path) -> None:
     directory, log = tmp_path / "svc", tmp_path / "log"
     directory.mkdir(mode=0o700)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 
 import stack
@@ -41,9 +39,9 @@ async def ask_model(ctx: Context) -> str:
     return str(answer.content)
 
 
-def asking_server() -> Any:
+def server(*, auth: bool = False) -> Any:
     """The server of ``stack.py`` with the tools above."""
-    made = stack.server()
+    made = stack.server(auth=auth)
     # Postponed annotations are looked up by name, which differs from stack to stack.
     for tool in (ask_user, ask_model):
         tool.__annotations__["ctx"] = Context
@@ -72,20 +70,8 @@ async def _model(*_: Any) -> Any:
     return CreateMessageResult(role="assistant", content=TextContent(type="text", text="hi"), model="test")
 
 
-@asynccontextmanager
-async def answering(made: Any, *, modern: bool = False) -> AsyncIterator[Any]:
-    """A client in memory that answers what it is asked; it has ``call_tool``."""
-    low = stack._lowlevel(made)
-    answers: dict[str, Any] = {"elicitation_callback": _user, "sampling_callback": _model}
-    if stack.V2:
-        from mcp.client import Client
+ANSWERS: dict[str, Any] = {"elicitation_callback": _user, "sampling_callback": _model}
+"""What a client of ``stack.py`` is given so that it answers."""
 
-        async with Client(low, mode="auto" if modern else "legacy", **answers) as client:
-            yield client
-        return
-    from mcp.shared.memory import create_connected_server_and_client_session
-
-    async with AsyncExitStack() as exits:
-        if stack.FASTMCP:
-            await exits.enter_async_context(made._lifespan_manager())
-        yield await exits.enter_async_context(create_connected_server_and_client_session(low, **answers))
+if __name__ == "__main__":
+    stack.serve_stdio(server())

@@ -48,10 +48,9 @@ OUTCOMES = (
 
 NO_HTTP = "there is no HTTP request that could be refused"
 NO_SESSION = "there are no sessions"
-_ELSEWHERE = "not run: decided by the message alone, which is the same over"
 _BESIDE_HTTP = ("memory", "memory-modern", "stdio", "stdio-modern")
 
-# Why an outcome has no test over a transport on any stack: it cannot happen there, or it was left to another transport.
+# Why an outcome has no test over a transport on any stack: it cannot happen there.
 UNTESTED = {
     **{("HTTP 401", transport): NO_HTTP for transport in _BESIDE_HTTP},
     **{("HTTP 403", transport): NO_HTTP for transport in _BESIDE_HTTP},
@@ -61,7 +60,6 @@ UNTESTED = {
     ("wrong session owner (404)", "http-modern"): NO_SESSION,
     ("request before initialize", "memory"): "clients in memory initialize by themselves",
     ("request before initialize", "http-stateless"): "the transport initializes each session itself",
-    ("request before initialize", "http-sse"): f"{_ELSEWHERE} stdio",
     **{
         ("request before initialize", transport): "2026-07-28 has no initialize"
         for transport in ("memory-modern", "stdio-modern", "http-modern")
@@ -70,28 +68,16 @@ UNTESTED = {
         ("input_required round", transport): "protocols before 2026-07-28 have no such rounds"
         for transport in ("memory", "stdio", "http-sse", "http-stateful", "http-stateless")
     },
-    **{
-        ("input_required round", transport): f"{_ELSEWHERE} memory-modern"
-        for transport in ("stdio-modern", "http-modern")
-    },
-    **{("task created", transport): f"{_ELSEWHERE} memory-modern" for transport in ("stdio-modern", "http-modern")},
-    **{("task created", transport): f"{_ELSEWHERE} memory" for transport in ("stdio", "http-sse", "http-stateful")},
     ("task created", "http-stateless"): "a session that ends with its request has no tasks",
     **{
         ("server-initiated elicitation or sampling", transport): "2026-07-28 asks in rounds instead"
         for transport in ("memory-modern", "stdio-modern", "http-modern")
-    },
-    **{
-        ("server-initiated elicitation or sampling", transport): f"{_ELSEWHERE} memory"
-        for transport in ("stdio", "http-sse", "http-stateful")
     },
     ("server-initiated elicitation or sampling", "http-stateless"): "a server without sessions cannot ask",
     **{
         ("undeliverable or unserialisable response", transport): "nothing is made text in memory"
         for transport in ("memory", "memory-modern")
     },
-    ("undeliverable or unserialisable response", "stdio-modern"): f"{_ELSEWHERE} stdio",
-    ("undeliverable or unserialisable response", "http-sse"): f"{_ELSEWHERE} http-stateful",
     (
         "undeliverable or unserialisable response",
         "http-modern",

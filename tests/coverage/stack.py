@@ -308,8 +308,10 @@ def sse_app(made: Any) -> Any:
 class Caller:
     """One client connection. Every call returns the answer, or the exception that the client got for it."""
 
-    def __init__(self, session: Any, http: Any = None, url: str = "") -> None:
+    def __init__(self, session: Any, http: Any = None, url: str = "", client: Any = None) -> None:
         self.session = session
+        # What an application holds: on 2.x it answers an `input_required` and asks again, which its session does not.
+        self.client = client or session
         self.http = http
         self.url = url
 
@@ -402,21 +404,21 @@ async def _answer(call: Awaitable[Any]) -> Any:
 
 
 @asynccontextmanager
-async def in_memory(made: Any, *, modern: bool = False) -> AsyncIterator[Caller]:
-    """A client and the server in this process."""
+async def in_memory(made: Any, *, modern: bool = False, **client: Any) -> AsyncIterator[Caller]:
+    """A client and the server in this process. ``client``: what it answers when it is asked, as for all below."""
     low = _lowlevel(made)
     if V2:
         from mcp.client import Client
 
-        async with Client(low, mode="auto" if modern else "legacy") as client:
-            yield Caller(client.session)
+        async with Client(low, mode="auto" if modern else "legacy", **client) as connected:
+            yield Caller(connected.session, client=connected)
     else:
         from mcp.shared.memory import create_connected_server_and_client_session
 
         async with AsyncExitStack() as exits:
             if FASTMCP:
                 await exits.enter_async_context(made._lifespan_manager())
-            yield Caller(await exits.enter_async_context(create_connected_server_and_client_session(low)))
+            yield Caller(await exits.enter_async_context(create_connected_server_and_client_session(low, **client)))
 
 
 def _lowlevel(made: Any) -> Any:
@@ -427,7 +429,7 @@ def _lowlevel(made: Any) -> Any:
 
 
 @asynccontextmanager
-async def over_http(url: str, headers: dict[str, str], *, modern: bool = False) -> AsyncIterator[Caller]:
+async def over_http(url: str, headers: dict[str, str], *, modern: bool = False, **client: Any) -> AsyncIterator[Caller]:
     """A client of a server at ``url``. ``Caller.http.headers`` can be changed between calls.
 
     Nothing is verified because nothing is encrypted: to load the certificates costs more than the calls.
@@ -440,8 +442,8 @@ async def over_http(url: str, headers: dict[str, str], *, modern: bool = False) 
 
         async with httpx.AsyncClient(headers=headers, timeout=30, verify=False) as http:
             transport = streamable_http_client(url, http_client=http)
-            async with Client(transport, mode=MODERN if modern else "legacy") as client:
-                yield Caller(client.session, http, url)
+            async with Client(transport, mode=MODERN if modern else "legacy", **client) as connected:
+                yield Caller(connected.session, http, url, connected)
     else:
         import httpx
         from mcp import ClientSession
@@ -449,32 +451,34 @@ async def over_http(url: str, headers: dict[str, str], *, modern: bool = False) 
         async with (
             httpx.AsyncClient(headers=headers, timeout=30, verify=False) as http,
             streamable_http_client(url, http_client=http) as (read, write, _),
-            ClientSession(read, write, read_timeout_seconds=timedelta(seconds=30)) as session,
+            ClientSession(read, write, read_timeout_seconds=timedelta(seconds=30), **client) as session,
         ):
             await session.initialize()
             yield Caller(session, http, url)
 
 
 @asynccontextmanager
-async def over_sse(url: str, headers: dict[str, str]) -> AsyncIterator[Caller]:
+async def over_sse(url: str, headers: dict[str, str], **client: Any) -> AsyncIterator[Caller]:
     """A client of the HTTP+SSE transport of a server."""
     from mcp.client.sse import sse_client
 
     if V2:
         from mcp.client import Client
 
-        async with Client(sse_client(url, headers=headers), mode="legacy") as client:
-            yield Caller(client.session)
+        async with Client(sse_client(url, headers=headers), mode="legacy", **client) as connected:
+            yield Caller(connected.session, client=connected)
     else:
         from mcp import ClientSession
 
-        async with sse_client(url, headers=headers) as (read, write), ClientSession(read, write) as session:
+        async with sse_client(url, headers=headers) as (read, write), ClientSession(read, write, **client) as session:
             await session.initialize()
             yield Caller(session)
 
 
 @asynccontextmanager
-async def over_stdio(command: list[str], env: dict[str, str], *, modern: bool = False) -> AsyncIterator[Caller]:
+async def over_stdio(
+    command: list[str], env: dict[str, str], *, modern: bool = False, **client: Any
+) -> AsyncIterator[Caller]:
     """A client of a server process on its stdin and stdout."""
     from mcp.client.stdio import StdioServerParameters, stdio_client
 
@@ -482,12 +486,12 @@ async def over_stdio(command: list[str], env: dict[str, str], *, modern: bool = 
     if V2:
         from mcp.client import Client
 
-        async with Client(stdio_client(parameters), mode=MODERN if modern else "legacy") as client:
-            yield Caller(client.session)
+        async with Client(stdio_client(parameters), mode=MODERN if modern else "legacy", **client) as connected:
+            yield Caller(connected.session, client=connected)
     else:
         from mcp import ClientSession
 
-        async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
+        async with stdio_client(parameters) as (read, write), ClientSession(read, write, **client) as session:
             await session.initialize()
             yield Caller(session)
 

@@ -8,9 +8,11 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
 Attributes = dict[str, Any]
+HERE = Path(__file__).parent
 # For what the way of a request makes no difference to beyond its kind.
 SOME = ["memory", "stdio", "http-stateful", "http-modern"]
 
@@ -71,35 +74,59 @@ def skip_unspoken(transport: str) -> None:
         pytest.skip(f"{stack.NAME} does not speak {stack.MODERN}")
 
 
-@asynccontextmanager
-async def connected(transport: str, tmp_path: Path) -> AsyncIterator[tuple[stack.Caller, Trail]]:
-    """A client and an audited server over ``transport``, and the trail that the server leaves."""
+@dataclass(frozen=True)
+class Place:
+    """Where an audited server is: itself, in this process; its URL, which wants a bearer token; or its command."""
+
+    made: Any = None
+    url: str = ""
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def audited(transport: str, tmp_path: Path, served: ModuleType = stack) -> Iterator[tuple[Place, Trail]]:
+    """The server that ``served.server()`` makes, and the trail that it leaves. Over stdio the module is its script."""
     skip_unspoken(transport)
-    modern = transport.endswith("modern")
     if transport.startswith("stdio"):
         directory = tmp_path / "audit"
-        here = Path(__file__).parent
-        command = [sys.executable, str(here / "launcher.py"), str(here / "stack.py")]
-        env = {**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory)}
-        async with stack.over_stdio(command, env, modern=modern) as caller:
-            yield caller, Trail(lambda: journal_records(directory))
+        path = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+        env = {**os.environ, "OTEL_MCP_AUDIT_DIR": str(directory), "PYTHONPATH": os.pathsep.join(path)}
+        command = (sys.executable, str(HERE / "launcher.py"), str(served.__file__))
+        yield Place(command=command, env=env), Trail(lambda: journal_records(directory))
         return
     with capture_audit() as audit:
         trail = Trail(lambda: [dict(record.attributes) for record in audit.outcomes()])
         if transport.startswith("memory"):
-            async with stack.in_memory(stack.server(), modern=modern) as caller:
-                yield caller, trail
+            yield Place(made=served.server()), trail
             return
-        headers = {"authorization": "Bearer alice-token", "x-request-id": "req-1", "user-agent": "test/1"}
+        made = served.server(auth=True)
         if transport == "http-sse":
-            with serving(stack.sse_app(stack.server(auth=True))) as url:
-                async with stack.over_sse(url.replace("/mcp", "/sse"), headers) as caller:
-                    yield caller, trail
+            with serving(stack.sse_app(made)) as url:
+                yield Place(url=url.replace("/mcp", "/sse")), trail
             return
-        app = stack.asgi_app(stack.server(auth=True), stateless=transport == "http-stateless")
-        with serving(app) as url:
-            async with stack.over_http(url, headers, modern=modern) as caller:
-                yield caller, trail
+        with serving(stack.asgi_app(made, stateless=transport == "http-stateless")) as url:
+            yield Place(url=url), trail
+
+
+@asynccontextmanager
+async def connected(
+    transport: str, tmp_path: Path, served: ModuleType = stack, **client: Any
+) -> AsyncIterator[tuple[stack.Caller, Trail]]:
+    """A client of an :func:`audited` server over ``transport``, and the trail. ``client``: what it answers when asked."""
+    modern = {"modern": True} if transport.endswith("modern") else {}
+    headers = {"authorization": "Bearer alice-token", "x-request-id": "req-1", "user-agent": "test/1"}
+    with audited(transport, tmp_path, served) as (place, trail):
+        if place.command:
+            way = stack.over_stdio(list(place.command), dict(place.env), **modern, **client)
+        elif place.made is not None:
+            way = stack.in_memory(place.made, **modern, **client)
+        elif transport == "http-sse":
+            way = stack.over_sse(place.url, headers, **client)
+        else:
+            way = stack.over_http(place.url, headers, **modern, **client)
+        async with way as caller:
+            yield caller, trail
 
 
 class Servers:

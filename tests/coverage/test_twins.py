@@ -78,7 +78,7 @@ async def test_a_call_in_process_inside_a_request_is_that_requests() -> None:
 @pytest.mark.cell("no phantom and no duplicate", transport="stdio")
 async def test_a_client_that_asks_twice_is_counted_twice(tmp_path: Path) -> None:
     async with wire.stdio_process(tmp_path) as server:
-        await server.initialize()
+        await wire.initialize(server)
         for _ in range(2):
             # The same id again, as a client that tries again may send it.
             await server.send(wire.call(1, "add", {"a": 1, "b": 1}))
@@ -94,7 +94,7 @@ async def test_batches_and_notifications_and_noise_are_no_requests(tmp_path: Pat
     """No supported SDK accepts a JSON-RPC batch: nothing in it is served, and nothing is recorded."""
     batch = [wire.call(1, "add", {"a": 1, "b": 1}), wire.call(2, "add", {"a": 2, "b": 2})]
     async with wire.stdio_process(tmp_path) as server:
-        await server.initialize()
+        await wire.initialize(server)
         await server.send(
             batch,
             "no json",

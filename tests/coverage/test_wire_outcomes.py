@@ -11,14 +11,17 @@ from typing import Any
 import asking
 import pytest
 import stack
+import unsayable
 import wire
 from outcomes import TRANSPORTS
 from serving import serving
-from test_matrix import Trail, check, connected, journal_records
+from test_matrix import Trail, check, connected, journal_records, skip_unspoken
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
 pytestmark = pytest.mark.timeout(120)
+# Tools of asking.py, and what each asks the client.
+ASKED = {"ask_user": "elicitation/create", "ask_model": "sampling/createMessage"}
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -72,7 +75,7 @@ async def test_a_request_before_initialize(tmp_path: Path) -> None:
         await server.send(wire.call(1, "add", {"a": 1, "b": 2}))
         assert (await server.answer(1))["error"]["code"] == -32602
         (early,) = await Trail(lambda: journal_records(tmp_path)).wait_for(1)
-        await server.initialize()
+        await wire.initialize(server)
         await server.send(wire.call(2, "add", {"a": 1, "b": 2}))
         assert "result" in await server.answer(2)
         _, served = await Trail(lambda: journal_records(tmp_path)).wait_for(2)
@@ -80,6 +83,23 @@ async def test_a_request_before_initialize(tmp_path: Path) -> None:
     check(
         early, {"network.transport": "pipe", "jsonrpc.request.id": "1", "mcp_audit.call.id": early["audit.record.id"]}
     )
+    check(served, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok", "mcp_audit.client.name": "raw"})
+
+
+@pytest.mark.cell("request before initialize", transport="http-sse")
+async def test_a_request_before_initialize_over_sse() -> None:
+    with capture_audit() as audit, serving(stack.sse_app(stack.server())) as url:
+        trail = Trail(lambda: [dict(record.attributes) for record in audit.outcomes()])
+        async with wire.sse_session(url.replace("/mcp", "/sse")) as session:
+            await session.send(wire.call(1, "add", {"a": 1, "b": 2}))
+            assert (await session.answer(1))["error"]["code"] == -32602
+            (early,) = await trail.wait_for(1)
+            await wire.initialize(session)
+            await session.send(wire.call(2, "add", {"a": 1, "b": 2}))
+            assert "result" in await session.answer(2)
+            _, served = await trail.wait_for(2)
+    check(early, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "invalid_params", "error.type": "-32602"})
+    check(early, {"network.transport": "tcp", "client.address": "127.0.0.1", "jsonrpc.request.id": "1"})
     check(served, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok", "mcp_audit.client.name": "raw"})
 
 
@@ -103,12 +123,9 @@ async def test_initialize_is_recorded_where_a_rule_asks_for_it() -> None:
 @pytest.mark.cell("request of another protocol era", transport="stdio")
 @pytest.mark.cell("request of another protocol era", transport="stdio-modern")
 async def test_requests_of_the_other_era(tmp_path: Path) -> None:
-    prefix = "io.modelcontextprotocol/"
-    envelope = {prefix + "protocolVersion": stack.MODERN, prefix + "clientCapabilities": {}}
-    enveloped = wire.call(2, "add", {"a": 1, "b": 2})
-    enveloped["params"]["_meta"] = envelope
+    enveloped = wire.modern_call(2, "add", {"a": 1, "b": 2})
     async with wire.stdio_process(tmp_path / "legacy") as server:
-        await server.initialize()
+        await wire.initialize(server)
         await server.send(enveloped)
         assert (await server.answer(2))["error"]["code"] == -32600
     (refused,) = await Trail(lambda: journal_records(tmp_path / "legacy")).wait_for(1)
@@ -142,7 +159,7 @@ async def test_the_end_of_input_with_calls_in_flight(tmp_path: Path) -> None:
     if not stack.CANCELS_AT_THE_END:
         pytest.skip("the stack lets calls finish when its client is gone: such a call succeeds, for nobody")
     async with wire.stdio_process(tmp_path) as server:
-        await server.initialize()
+        await wire.initialize(server)
         await server.send(wire.call(1, "wait"), wire.call(2, "add", {"a": 1, "b": 1}))
         await server.answer(2)
         assert server.process.stdin is not None
@@ -179,20 +196,6 @@ async def test_a_client_that_stops_waiting() -> None:
     assert ended[0]["mcp_audit.outcome.detail"] == ("cancelled" if stack.V2 else "client_gone")
 
 
-SURROGATE = '''
-import stack
-
-made = stack.server()
-
-@made.tool(**({} if stack.FASTMCP else {"structured_output": False}))
-def unsayable() -> str:
-    """Text that is no UTF-8."""
-    return "\\ud800"
-
-made.run(transport="stdio", **({"show_banner": False} if stack.FASTMCP else {}))
-'''
-
-
 def all_records(directory: Path) -> list[dict[str, Any]]:
     """Event name and attributes of every record with a call id, in the order of the journal."""
     found = []
@@ -205,15 +208,17 @@ def all_records(directory: Path) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.cell("undeliverable or unserialisable response", transport="stdio")
-async def test_an_answer_that_is_no_text_is_undelivered(tmp_path: Path) -> None:
-    script = tmp_path / "surrogate.py"
-    script.write_text(SURROGATE)
-    async with wire.stdio_process(tmp_path / "audit", script) as server:
-        await server.initialize()
-        await server.send(wire.call(1, "add", {"a": 1, "b": 1}))
+@pytest.mark.parametrize("transport", ["stdio", "stdio-modern"])
+@pytest.mark.cell("undeliverable or unserialisable response")
+async def test_an_answer_that_is_no_text_is_undelivered(transport: str, tmp_path: Path) -> None:
+    skip_unspoken(transport)
+    call = wire.modern_call if transport == "stdio-modern" else wire.call
+    async with wire.stdio_process(tmp_path / "audit", Path(str(unsayable.__file__))) as server:
+        if transport == "stdio":
+            await wire.initialize(server)
+        await server.send(call(1, "add", {"a": 1, "b": 1}))
         await server.answer(1)
-        await server.send(wire.call(2, "unsayable"))
+        await server.send(call(2, "unsayable"))
         await Trail(lambda: journal_records(tmp_path / "audit")).wait_for(2)
         # The SDK's writer is broken now, and says so once its reader has come to an end too.
         assert server.process.stdin is not None and server.process.stdout is not None
@@ -240,18 +245,18 @@ async def test_an_answer_that_is_no_text_is_undelivered(tmp_path: Path) -> None:
     assert lost["audit.record.id"] != outcome["audit.record.id"]
 
 
-@pytest.mark.parametrize("transport", ["http-stateful", "http-stateless"])
+@pytest.mark.parametrize("transport", ["http-sse", "http-stateful", "http-stateless"])
 @pytest.mark.cell("undeliverable or unserialisable response")
 async def test_an_answer_over_http_that_is_no_text_is_undelivered(transport: str) -> None:
-    made = stack.server()
-
-    def unsayable() -> str:
-        return "\ud800"
-
-    made.tool(**({} if stack.FASTMCP else {"structured_output": False}))(unsayable)
-    app = stack.asgi_app(made, stateless=transport == "http-stateless")
+    made = unsayable.server()
+    app = (
+        stack.sse_app(made)
+        if transport == "http-sse"
+        else stack.asgi_app(made, stateless=transport == "http-stateless")
+    )
     with capture_audit() as audit, serving(app) as url:
-        async with stack.over_http(url, {}) as caller:
+        way = stack.over_sse(url.replace("/mcp", "/sse"), {}) if transport == "http-sse" else stack.over_http(url, {})
+        async with way as caller:
             # Some clients hear that there is no answer, others wait for it.
             call = asyncio.ensure_future(caller.tool("unsayable"))
             lost = Trail(
@@ -274,56 +279,53 @@ async def test_an_answer_over_http_that_is_no_text_is_undelivered(transport: str
     )
 
 
-@pytest.mark.cell("server-initiated elicitation or sampling", transport="memory")
-async def test_what_the_server_asks(tmp_path: Path) -> None:
-    made = asking.asking_server()
+@pytest.mark.parametrize("transport", ["memory", "stdio", "http-sse", "http-stateful"])
+@pytest.mark.cell("server-initiated elicitation or sampling")
+async def test_what_the_server_asks(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path, asking, **asking.ANSWERS) as (caller, trail):
+        for number, (tool, method) in enumerate(ASKED.items()):
+            await caller.tool(tool)
+            *_, asked, call = await trail.wait_for(2 * number + 2)
+            check(
+                asked,
+                {
+                    "mcp.method.name": method,
+                    "audit.action": "EXECUTE",
+                    "audit.target.id": method,
+                    "mcp_audit.initiator": "server",
+                    "audit.outcome": "success",
+                    "mcp_audit.outcome.detail": "ok",
+                    "mcp_audit.level": "metadata",
+                    "mcp_audit.call.id": call["audit.record.id"],
+                },
+            )
+            check(call, {"gen_ai.tool.name": tool, "mcp_audit.initiator": None, "mcp_audit.outcome.detail": "ok"})
+            assert asked["audit.record.id"] != call["audit.record.id"]
+
+
+async def test_the_content_of_what_the_server_asks() -> None:
+    """Kept where a rule names the method, whatever the rule of the call says."""
     for level in ("request", "request_response"):
         with capture_audit(level=level) as audit:
-            async with asking.answering(made) as caller:
-                await caller.call_tool("ask_user", {})
-            asked, call = audit.outcomes()
-        check(
-            asked.attributes,
-            {
-                "mcp.method.name": "elicitation/create",
-                "audit.action": "EXECUTE",
-                "audit.target.id": "elicitation/create",
-                "mcp_audit.initiator": "server",
-                "audit.outcome": "success",
-                "mcp_audit.outcome.detail": "ok",
-                "mcp_audit.level": "metadata",
-                "mcp_audit.call.id": call.attributes["audit.record.id"],
-            },
-        )
-        assert asked.body is None
-        check(call.attributes, {"gen_ai.tool.name": "ask_user", "mcp_audit.initiator": None})
-        assert asked.event == "mcp_audit.request"
+            async with stack.in_memory(asking.server(), **asking.ANSWERS) as caller:
+                await caller.tool("ask_user")
+            asked, _ = audit.outcomes()
+        assert (asked.body, asked.event) == (None, "mcp_audit.request")
     with wire.capture_every_method("request_response") as audit:
-        async with asking.answering(made) as caller:
-            await caller.call_tool("ask_user", {})
+        async with stack.in_memory(asking.server(), **asking.ANSWERS) as caller:
+            await caller.tool("ask_user")
         (asked,) = [each for each in audit.outcomes() if each.attributes["mcp.method.name"] == "elicitation/create"]
     assert asked.arguments["message"] == "How old?"
     assert asked.result == {"action": "accept", "content": {"age": 7}}
 
 
-@pytest.mark.cell("server-initiated elicitation or sampling", transport="memory")
-async def test_what_the_server_asks_the_model() -> None:
-    with capture_audit() as audit:
-        async with asking.answering(asking.asking_server()) as caller:
-            await caller.call_tool("ask_model", {})
-        asked, call = [record.attributes for record in audit.outcomes()]
-    check(asked, {"mcp.method.name": "sampling/createMessage", "mcp_audit.initiator": "server"})
-    check(asked, {"mcp_audit.outcome.detail": "ok", "mcp_audit.call.id": call["mcp_audit.call.id"]})
-    assert asked["audit.record.id"] != call["audit.record.id"]
-
-
 @pytest.mark.skipif(stack.NAME != "mcp 2.x", reason="rounds are asked for by MCPServer on mcp 2.x")
-@pytest.mark.cell("input_required round", transport="memory-modern")
-async def test_rounds_are_one_logical_call() -> None:
-    with capture_audit() as audit:
-        async with asking.answering(asking.asking_server(), modern=True) as caller:
-            await caller.call_tool("ask_in_rounds", {})
-        first, second = [record.attributes for record in audit.outcomes()]
+@pytest.mark.parametrize("transport", ["memory-modern", "stdio-modern", "http-modern"])
+@pytest.mark.cell("input_required round")
+async def test_rounds_are_one_logical_call(transport: str, tmp_path: Path) -> None:
+    async with connected(transport, tmp_path, asking, **asking.ANSWERS) as (caller, trail):
+        await caller.client.call_tool("ask_in_rounds", {})
+        first, second = await trail.wait_for(2)
     check(first, {"mcp_audit.outcome.detail": "input_required", "audit.outcome": "unknown"})
     check(second, {"mcp_audit.outcome.detail": "ok", "audit.outcome": "success"})
     assert first["mcp_audit.call.id"] == second["mcp_audit.call.id"] == first["audit.record.id"]

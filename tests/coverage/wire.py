@@ -76,10 +76,46 @@ class Process:
             if message.get("id") == request_id and "method" not in message:
                 return message
 
-    async def initialize(self) -> None:
-        await self.send(INITIALIZE)
-        await self.answer("init")
-        await self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+class SseSession:
+    """A session of an HTTP+SSE server: requests are posted, answers come as events of one stream."""
+
+    def __init__(self, http: Any, url: str, data: AsyncIterator[str]) -> None:
+        self._http, self._url, self._data = http, url, data
+
+    async def send(self, *messages: Any) -> None:
+        for message in messages:
+            assert (await self._http.post(self._url, json=message)).status_code == 202
+
+    async def answer(self, request_id: Any) -> dict[str, Any]:
+        """The answer with this id; everything before it is skipped."""
+        while True:
+            message: dict[str, Any] = json.loads(await asyncio.wait_for(anext(self._data), 20))
+            if message.get("id") == request_id and "method" not in message:
+                return message
+
+
+@asynccontextmanager
+async def sse_session(url: str) -> AsyncIterator[SseSession]:
+    """A new session with the server at ``url``, as yet without ``initialize``."""
+    if stack.V2:
+        import httpx2 as httpx
+    else:
+        import httpx
+    async with (
+        httpx.AsyncClient(timeout=30, verify=False, base_url=url) as http,  # nothing is encrypted
+        http.stream("GET", url) as events,
+    ):
+        data = (line.removeprefix("data: ") async for line in events.aiter_lines() if line.startswith("data: "))
+        endpoint = await asyncio.wait_for(anext(data), 20)
+        yield SseSession(http, str(httpx.URL(url).join(endpoint)), data)
+
+
+async def initialize(peer: Process | SseSession) -> None:
+    """Open the session, as the protocols before 2026-07-28 want it."""
+    await peer.send(INITIALIZE)
+    await peer.answer("init")
+    await peer.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
 
 INITIALIZE = {
@@ -94,6 +130,14 @@ def call(request_id: Any, name: str, arguments: dict[str, Any] | None = None) ->
     """A ``tools/call`` message."""
     params = {"name": name, "arguments": arguments or {}}
     return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+
+
+def modern_call(request_id: Any, name: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A ``tools/call`` message of 2026-07-28, which needs no ``initialize``."""
+    prefix = "io.modelcontextprotocol/"
+    message = call(request_id, name, arguments)
+    message["params"]["_meta"] = {prefix + "protocolVersion": stack.MODERN, prefix + "clientCapabilities": {}}
+    return message
 
 
 @asynccontextmanager

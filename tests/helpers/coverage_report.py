@@ -22,12 +22,11 @@ HEAD = """# Coverage
 Whatever becomes of a request, one record says so. Each cell below is a test with a real server and a real client
 (`tests/coverage/`), over HTTP with a real uvicorn and bearer tokens, in an environment of its own for each column.
 **recorded**: the test ran and found exactly the record, with its values. **n/a**: the cell makes no sense there, and
-the number says why. **not run**: the outcome can come there and is tested over another transport alone.
+the number says why.
 
 This page is made from the results of the tests by `make coverage-page`; nothing in it is written by hand.
 """
 Row = tuple[str, str]
-NOT_RUN = "not run: "
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def rows_of(stacks: list[Stack]) -> dict[Row, set[str]]:
 def page(stacks: list[Stack]) -> str:
     """The page. :class:`Incomplete` when a cell failed, or is neither recorded nor not applicable."""
     reasons: dict[str, int] = {}
-    problems, lines, before, recorded, skipped, unrun = [], [HEAD], "", 0, 0, 0
+    problems, lines, before, recorded, skipped = [], [HEAD], "", 0, 0
     lines += ["| column | packages |", "|---|---|"]
     for stack in stacks:
         packages = ", ".join(
@@ -113,9 +112,6 @@ def page(stacks: list[Stack]) -> str:
             if state == "recorded":
                 recorded += 1
                 texts.append("recorded")
-            elif state == "untested" and reason.startswith(NOT_RUN):
-                unrun += 1
-                texts.append(f"not run ({reasons.setdefault(reason.removeprefix(NOT_RUN), len(reasons) + 1)})")
             elif state in ("not applicable", "untested"):
                 skipped += 1
                 texts.append(f"n/a ({reasons.setdefault(reason, len(reasons) + 1)})")
@@ -125,7 +121,7 @@ def page(stacks: list[Stack]) -> str:
     if problems:
         raise Incomplete("\n".join(problems))
     lines += ["", "## Why not", "", *(f"{number}. {reason}" for reason, number in reasons.items()), ""]
-    lines.append(f"{recorded} cells recorded, {skipped} not applicable, {unrun} not run, none left out.")
+    lines.append(f"{recorded} cells recorded, {skipped} not applicable, none left out.")
     return "\n".join(lines) + "\n"
 
 

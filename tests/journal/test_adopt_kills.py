@@ -69,6 +69,7 @@ def check(directory: Path, dead: Dead, done: str) -> int:
     return twice
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("boot", [None, OTHER_BOOT])
 @pytest.mark.parametrize("half", [False, True])
 def test_killed_at_every_step(tmp_path: Path, boot: str | None, half: bool) -> None:
@@ -92,6 +93,7 @@ def test_killed_at_every_step(tmp_path: Path, boot: str | None, half: bool) -> N
     assert step > 60
 
 
+@pytest.mark.one_python
 def test_one_adopter_after_the_other_is_killed(tmp_path: Path) -> None:
     dice = random.Random(4)
     for turn in range(60):
@@ -200,6 +202,7 @@ process.close()
 """
 
 
+@pytest.mark.one_python
 def test_adopters_that_race(tmp_path: Path) -> None:
     killed = [start(tmp_path, "") for _ in range(4)]
     for process in killed:

@@ -310,6 +310,7 @@ def test_a_short_write_leaves_no_entry(tmp_path: Path, taken: int) -> None:
     assert _files(tmp_path) == ["file-0", "file-1"]
 
 
+@pytest.mark.one_python
 def test_a_million_entries_cost_what_ten_do(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     for place in (small, large):

@@ -91,6 +91,7 @@ def _call(number: int) -> tuple[list[tuple[bytes, bytes]], bytes]:
     return headers, json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}).encode()
 
 
+@pytest.mark.one_python
 async def test_a_hundred_thousand_refusals(tmp_path: Path) -> None:
     settings = load(
         {}, {"directory": str(tmp_path / "journal"), "keyring": str(tmp_path / "keyring"), "otel_logs": "off"}

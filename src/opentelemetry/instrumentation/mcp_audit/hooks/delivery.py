@@ -9,7 +9,9 @@ same one all the way, and is remembered here, by weak reference, for as long as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
 # The models of answers, by name in both SDK generations; all else that is written is a notification or a question.
 ANSWERS: Final = frozenset({"JSONRPCResponse", "JSONRPCError"})
-# The function in which both SDK generations write to stdout; the other one there reads.
-_WRITER: Final = "stdout_writer"
+# The functions in which both SDK generations make text of an answer for stdout and for HTTP+SSE; others there read.
+_WRITERS: Final = frozenset({"stdout_writer", "sse_writer"})
 
 
 def remember(switch: Switch, message: Any, call: Call) -> None:
@@ -59,8 +61,44 @@ def as_text(switch: Switch) -> Wrapper:
     return seen
 
 
-class PipeEnd:
-    """The write stream of a stdio server: remembers which message it handed over last."""
+def connection(switch: Switch) -> Wrapper:
+    """Wrapper of ``SseServerTransport.connect_sse(self, scope, receive, send) -> async context manager``."""
+
+    def watched(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        manager = wrapped(*args, **kwargs)
+        return Connection(manager, switch) if switch.on else manager
+
+    return watched
+
+
+class Connection(AbstractAsyncContextManager[Any, Any]):
+    """A transport's context manager, which gives a read and a write stream: the answer on which its writer broke is told."""
+
+    def __init__(self, manager: Any, switch: Switch) -> None:
+        self._manager = manager
+        self._switch = switch
+        self._end: _WriteEnd | None = None
+
+    async def __aenter__(self) -> Any:
+        streams = await self._manager.__aenter__()
+        if type(streams) is not tuple or len(streams) != 2:
+            return streams
+        self._end = _WriteEnd(streams[1])
+        return streams[0], self._end
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Any:
+        try:
+            return await self._manager.__aexit__(kind, error, trace)
+        except BaseException as broken:
+            if self._end is not None:
+                self._switch.guarded("recording an undelivered answer", self._end.broke, self._switch, broken)
+            raise
+
+
+class _WriteEnd:
+    """The write stream of a transport: remembers which message it handed over last."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -83,7 +121,7 @@ class PipeEnd:
         return sent
 
     def broke(self, switch: Switch, error: BaseException) -> None:
-        """The transport ended with ``error``: where its writer raised it, the last answer was not written."""
+        """The transport ended with ``error``: where its writer raised it, the last message was not written."""
         for each in _leaves(error):
             if isinstance(each, Exception) and _raised_by_writer(each):
                 failed(switch, self.last, each)
@@ -102,7 +140,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _raised_by_writer(error: BaseException) -> bool:
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_name == _WRITER:
+        if trace.tb_frame.f_code.co_name in _WRITERS:
             return True
         trace = trace.tb_next
     return False

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
-from .delivery import PipeEnd
+from .delivery import Connection
 from .running import Switch, Wrapper
 
 _pipe: Final[ContextVar[bool]] = ContextVar("mcp_audit.pipe", default=False)
@@ -39,33 +39,23 @@ class _OnPipe(AbstractAsyncContextManager[Any, Any]):
     """The SDK's context manager, entered with the mark set."""
 
     def __init__(self, manager: Any, switch: Switch) -> None:
-        self._manager = manager
-        self._switch = switch
-        self._end: PipeEnd | None = None
+        self._connection = Connection(manager, switch)
         self._before = False
 
     async def __aenter__(self) -> Any:
         self._before = _pipe.get()
         _pipe.set(True)
         try:
-            streams = await self._manager.__aenter__()
+            return await self._connection.__aenter__()
         except BaseException:
             _pipe.set(self._before)
             raise
-        if type(streams) is not tuple or len(streams) != 2:
-            return streams
-        self._end = PipeEnd(streams[1])
-        return streams[0], self._end
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Any:
         try:
-            return await self._manager.__aexit__(kind, error, trace)
-        except BaseException as broken:
-            if self._end is not None:
-                self._switch.guarded("recording an undelivered answer", self._end.broke, self._switch, broken)
-            raise
+            return await self._connection.__aexit__(kind, error, trace)
         finally:
             # Set, not reset by token: a test's fixture may leave in another context than it entered in.
             _pipe.set(self._before)

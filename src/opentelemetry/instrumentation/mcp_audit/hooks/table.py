@@ -92,7 +92,12 @@ ROWS: Final[tuple[Row, ...]] = (
         _both(_refusals("sse_post"), _from("http", "asgi_entry")),
         "mcp",
     ),
-    Row("mcp.server.sse", "SseServerTransport.connect_sse", _refusals("sse_connect"), "mcp"),
+    Row(
+        "mcp.server.sse",
+        "SseServerTransport.connect_sse",
+        _both(_refusals("sse_connect"), _from("delivery", "connection")),
+        "mcp",
+    ),
     Row(AUTH, "RequireAuthMiddleware.__call__", _refusals("auth"), "mcp"),
     Row(MANAGER, "StreamableHTTPASGIApp.__call__", _refusals("transport"), "mcp 2.x"),
     Row(MANAGER, "StreamableHTTPSessionManager.handle_request", _refusals("transport"), "mcp"),
