@@ -17,13 +17,15 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import wrapt
 
-from opentelemetry.instrumentation.mcp_audit.hooks import refusals_http
+from opentelemetry.instrumentation.mcp_audit.call import Call
+from opentelemetry.instrumentation.mcp_audit.hooks import delivery, mcp_v2, refusals_http, wire_v1, wire_v2
 from opentelemetry.instrumentation.mcp_audit.hooks.exchange import SCOPE_EXCHANGE, Exchange, dispatched
-from opentelemetry.instrumentation.mcp_audit.hooks.running import Switch, Wrapper
+from opentelemetry.instrumentation.mcp_audit.hooks.running import RUNNING, Running, Switch, Wrapper
 
 BAR_US = 15.0
 START = {"type": "http.response.start", "status": 200, "headers": []}
@@ -120,7 +122,113 @@ def of_dispatch() -> tuple[Once, Once]:
     return marked, bare
 
 
+class JSONRPCResponse:
+    """An answer, told by this name in both SDKs; mcp 1.x has it in a ``root``, a transport in a ``message``."""
+
+    id = 7
+
+    @property
+    def root(self) -> JSONRPCResponse:
+        return self
+
+    @property
+    def message(self) -> JSONRPCResponse:
+        return self
+
+
+class JSONRPCRequest(JSONRPCResponse):
+    """A request, likewise."""
+
+
+CALL = cast(Call, SimpleNamespace(invocation=SimpleNamespace(request_id=7)))
+
+
+class Stream:
+    """Either stream of a session."""
+
+    async def send(self, item: Any) -> None:
+        return None
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> JSONRPCRequest:
+        return JSONRPCRequest()
+
+
+def session_of_v1() -> Any:
+    """A session whose streams are tapped, in the context of a call whose answer comes."""
+    RUNNING.set(Running(CALL, "tools/call"))
+    session = SimpleNamespace(_read_stream=Stream(), _write_stream=Stream())
+
+    async def loop() -> None:
+        return None
+
+    wrapt.FunctionWrapper(
+        loop, lambda wrapped, _, *rest: wire_v1.receive_loop(SWITCH)(wrapped, session, *rest)
+    )().close()
+    return session
+
+
+def of_write_stream() -> tuple[Once, Once]:
+    tapped, bare = session_of_v1()._write_stream, Stream()
+    return lambda: tapped.send(JSONRPCResponse()), lambda: bare.send(JSONRPCResponse())
+
+
+def of_read_stream() -> tuple[Once, Once]:
+    tapped, bare = aiter(session_of_v1()._read_stream), Stream()
+    return lambda: anext(tapped), lambda: anext(bare)
+
+
+def of_transport() -> tuple[Once, Once]:
+    bare = Stream()
+    tapped = delivery.WriteEnd(bare)
+    return lambda: tapped.send(JSONRPCResponse()), lambda: bare.send(JSONRPCResponse())
+
+
+def of_text() -> tuple[Once, Once]:
+    def as_text(message: Any) -> str:
+        return ""
+
+    tapped = wrapt.FunctionWrapper(as_text, delivery.as_text(SWITCH))
+
+    async def once(make: Callable[[Any], str]) -> None:
+        make(JSONRPCResponse())
+
+    return lambda: once(tapped), lambda: once(as_text)
+
+
+def of_dispatcher() -> tuple[Once, Once]:
+    async def handled(request: Any, dctx: Any, scope: Any, on_request: Any) -> None:
+        await on_request(dctx, "tools/call", {})
+
+    async def on_request(dctx: Any, method: str, params: Any) -> None:
+        return None
+
+    on_request.__module__ = "mcp.server.runner"
+    tapped = wrapt.FunctionWrapper(handled, wire_v2.handle_request(SWITCH))
+    request = JSONRPCRequest()
+    return lambda: tapped(request, None, None, on_request), lambda: handled(request, None, None, on_request)
+
+
+def of_written() -> tuple[Once, Once]:
+    async def written(message: Any, metadata: Any) -> None:
+        return None
+
+    exchange = mcp_v2.Exchange(7)
+    exchange.call = CALL
+    mcp_v2.EXCHANGE.set(exchange)
+    tapped = wrapt.FunctionWrapper(written, wire_v2.write(SWITCH))
+    return lambda: tapped(JSONRPCResponse(), None), lambda: written(JSONRPCResponse(), None)
+
+
 TAPS = (
+    Tap("mcp 1.x: read stream of a session", of_read_stream),
+    Tap("mcp 1.x: write stream of a session", of_write_stream),
+    Tap("mcp 2.x: dispatcher of a stream", of_dispatcher),
+    Tap("mcp 2.x: answer written by the dispatcher", of_written),
+    Tap("stdio, http+sse: answer handed to the transport", of_transport),
+    Tap("http: answer made text", of_text),
     Tap("http: outermost layer, watches the answer", lambda: outermost(refusals_http.auth(SWITCH))),
     Tap("http: fastmcp's guard of Host and Origin", lambda: outermost(refusals_http.guard(SWITCH))),
     Tap("http: authentication inside another layer", lambda: inner(refusals_http.auth(SWITCH))),

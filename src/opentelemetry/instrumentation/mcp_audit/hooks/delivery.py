@@ -77,13 +77,13 @@ class Connection(AbstractAsyncContextManager[Any, Any]):
     def __init__(self, manager: Any, switch: Switch) -> None:
         self._manager = manager
         self._switch = switch
-        self._end: _WriteEnd | None = None
+        self._end: WriteEnd | None = None
 
     async def __aenter__(self) -> Any:
         streams = await self._manager.__aenter__()
         if type(streams) is not tuple or len(streams) != 2:
             return streams
-        self._end = _WriteEnd(streams[1])
+        self._end = WriteEnd(streams[1])
         return streams[0], self._end
 
     async def __aexit__(
@@ -97,7 +97,7 @@ class Connection(AbstractAsyncContextManager[Any, Any]):
             raise
 
 
-class _WriteEnd:
+class WriteEnd:
     """The write stream of a transport: remembers which message it handed over last."""
 
     def __init__(self, stream: Any) -> None:
