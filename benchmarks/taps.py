@@ -140,7 +140,7 @@ class JSONRPCRequest(JSONRPCResponse):
     """A request, likewise."""
 
 
-CALL = cast(Call, SimpleNamespace(invocation=SimpleNamespace(request_id=7)))
+CALL = cast(Call, SimpleNamespace(invocation=SimpleNamespace(request_id=7, scope=seen_scope())))
 
 
 class Stream:
@@ -237,6 +237,7 @@ TAPS = (
     Tap("http: sessions are kept", lambda: inner(refusals_http.stateful(SWITCH))),
     Tap("http: 2026-07-28", lambda: of_modern(refusals_http.modern(SWITCH))),
     Tap("http+sse: message posted", lambda: inner(refusals_http.sse_post(SWITCH))),
+    Tap("http: the end of the answer", lambda: inner(delivery.until_over(SWITCH))),
     Tap("dispatch: marks its HTTP request", of_dispatch),
 )
 

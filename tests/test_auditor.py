@@ -153,7 +153,7 @@ def test_a_poll_is_recorded_when_it_tells_what_became_of_the_task() -> None:
     for answer in ({"status": "working"}, {"status": "completed"}, {"status": "working", "result": None}):
         poll = world.call("tasks/get", params={"taskId": "t"})
         poll.finish(Outcome("ok", result=answer))
-        poll.undelivered(OSError())
+        poll.undelivered("OSError")
     assert (world.records, world.begun, world.reports) == ([], [], [])
     world.call("tasks/get", params={"taskId": "t"}).finish(Outcome("ok", result={"result": {"isError": True}}))
     world.call("tasks/get", params={"taskId": "guessed"}).finish(Outcome("invalid_params"))

@@ -228,12 +228,13 @@ def _auth_settings(auth: bool) -> dict[str, Any]:
     }
 
 
-def asgi_app(made: Any, *, stateless: bool = False) -> Any:
-    """The streamable HTTP application of a server, at ``/mcp``."""
+def asgi_app(made: Any, *, stateless: bool = False, event_store: Any = None) -> Any:
+    """The streamable HTTP application of a server, at ``/mcp``. With an event store clients may come back for answers."""
     if FASTMCP:
-        return made.http_app(path="/mcp", stateless_http=stateless)
+        return made.http_app(path="/mcp", stateless_http=stateless, event_store=event_store)
     if V2:
-        return made.streamable_http_app(stateless_http=stateless)
+        return made.streamable_http_app(stateless_http=stateless, event_store=event_store)
+    made._event_store = event_store
     made.settings.stateless_http = stateless
     return made.streamable_http_app()
 

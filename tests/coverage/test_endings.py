@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 import stack
 from outcomes import TRANSPORTS
-from test_matrix import TOOL, check, connected, journal_records, the_actor
+from serving import serving
+from test_matrix import TOOL, Trail, check, connected, journal_records, the_actor
+
+from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
 pytestmark = pytest.mark.timeout(90)
 HERE = Path(__file__).parent
@@ -93,6 +96,7 @@ async def test_a_client_that_goes_with_a_call_in_flight(transport: str, tmp_path
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
         found = [one for one in await trail.wait_for(1)]
+        lost = [] if transport != "http-stateful" or trail.lost is None else await trail.lost.wait_for(1)
     (record,) = [one for one in found if one.get("gen_ai.tool.name") == "pause"]
     check(
         record,
@@ -102,6 +106,45 @@ async def test_a_client_that_goes_with_a_call_in_flight(transport: str, tmp_path
             "audit.outcome": "success" if finishes else "unknown",
         },
     )
+    for one in lost:
+        check(one, {**TOOL, **undelivered_to(record)})
+
+
+def undelivered_to(record: dict[str, Any]) -> dict[str, Any]:
+    """What says that the answer of a call found nobody."""
+    return {
+        "gen_ai.tool.name": record["gen_ai.tool.name"],
+        "mcp_audit.call.id": record["mcp_audit.call.id"],
+        "audit.outcome": "failure",
+        "error.type": "client_gone",
+        "mcp_audit.outcome.detail": None,
+    }
+
+
+class Events:
+    """An event store: what the SDKs ask of one, as far as they do here."""
+
+    def __init__(self) -> None:
+        self.stored = 0
+
+    async def store_event(self, stream_id: str, message: Any) -> str:
+        self.stored += 1
+        return str(self.stored)
+
+
+async def test_an_answer_that_its_client_may_come_back_for_is_not_lost() -> None:
+    stack.PAUSING.clear()
+    events = Events()
+    with capture_audit() as audit:
+        with serving(stack.asgi_app(stack.server(), event_store=events)) as url:
+            async with stack.over_http(url, {}) as caller:
+                before = events.stored
+                await hang_up(caller, "http-stateful")
+                await Trail(lambda: [dict(one.attributes) for one in audit.tool_calls("pause")]).wait_for(1)
+                # The answer was kept after it was recorded.
+                while events.stored < before + 2:
+                    await asyncio.sleep(0.01)
+        assert [one.event for one in audit.records if "mcp_audit.call.id" in one.attributes] == ["mcp_audit.tool_call"]
 
 
 async def hang_up(caller: stack.Caller, transport: str) -> None:

@@ -34,10 +34,14 @@ SOME = ["memory", "stdio", "http-stateful", "http-modern"]
 
 
 class Trail:
-    """The outcome records so far: captured in this process, or read from the journal of another one."""
+    """The outcome records so far: captured in this process, or read from the journal of another one.
 
-    def __init__(self, read: Callable[[], list[Attributes]]) -> None:
+    ``lost``: the answers that were not delivered, where they are captured in this process.
+    """
+
+    def __init__(self, read: Callable[[], list[Attributes]], lost: Trail | None = None) -> None:
         self.read = read
+        self.lost = lost
 
     async def wait_for(self, count: int) -> list[Attributes]:
         """The records once there are ``count`` of them; fails after 10 s with what there is."""
@@ -96,7 +100,8 @@ def audited(transport: str, tmp_path: Path, served: ModuleType = stack) -> Itera
         yield Place(command=command, env=env), Trail(lambda: journal_records(directory))
         return
     with capture_audit() as audit:
-        trail = Trail(lambda: [dict(record.attributes) for record in audit.outcomes()])
+        lost = Trail(lambda: [dict(one.attributes) for one in audit.records if one.event == "mcp_audit.undelivered"])
+        trail = Trail(lambda: [dict(record.attributes) for record in audit.outcomes()], lost)
         if transport.startswith("memory"):
             yield Place(made=served.server()), trail
             return
@@ -207,6 +212,7 @@ async def test_ok(transport: str, servers: Servers) -> None:
     async with servers.connected(transport) as (caller, trail):
         answer = await caller.tool("add", {"a": 1, "b": 2})
         (record,) = await trail.wait_for(1)
+    assert trail.lost is None or trail.lost.read() == []
     assert answer.content[0].text == "3"
     check(record, TOOL)
     check(record, the_actor(transport))

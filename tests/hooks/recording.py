@@ -39,8 +39,8 @@ class RecordingCall:
     def finish(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def undelivered(self, error: BaseException, *, certain: bool = True) -> None:
-        self.not_delivered.append((type(error).__name__, certain))
+    def undelivered(self, error_type: str, *, certain: bool = True) -> None:
+        self.not_delivered.append((error_type, certain))
 
 
 class RecordingAuditor:

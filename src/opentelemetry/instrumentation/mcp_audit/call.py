@@ -156,7 +156,7 @@ class Call:
             self._auditor.parts.report(f"the answer to a poll could not be read: {describe(error)}")
             return outcome
 
-    def undelivered(self, error: BaseException, *, certain: bool = True) -> None:
+    def undelivered(self, error_type: str, *, certain: bool = True) -> None:
         """Say that the answer, whose outcome is recorded, did not reach the client. A second time does nothing.
 
         ``certain``: False where the write was only interrupted. Never raises.
@@ -164,4 +164,4 @@ class Call:
         if not self._finished or self._undelivered:
             return
         self._undelivered = True
-        self._auditor.undelivered(self, type(error).__name__, certain)
+        self._auditor.undelivered(self, error_type, certain)

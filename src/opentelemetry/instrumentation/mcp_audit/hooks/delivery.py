@@ -8,13 +8,14 @@ same one all the way, and is remembered here, by weak reference, for as long as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
+from .exchange import Exchange, found
 from .running import Switch, Wrapper
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def _forget(answers: dict[int, Any], key: int, _: Any) -> None:
 
 def failed(switch: Switch, message: Any, error: BaseException) -> None:
     """The transport could not deliver ``message``: said of its call, if it is an audited call's answer."""
-    found = switch.answers.get(id(message))
-    if found is not None and found[0]() is message:
-        found[1].undelivered(error)
+    known = switch.answers.get(id(message))
+    if known is not None and known[0]() is message:
+        known[1].undelivered(type(error).__name__)
 
 
 def as_text(switch: Switch) -> Wrapper:
@@ -59,6 +60,30 @@ def as_text(switch: Switch) -> Wrapper:
             raise
 
     return seen
+
+
+def until_over(switch: Switch) -> Wrapper:
+    """Wrapper of ``StreamableHTTPServerTransport.handle_request(self, scope, receive, send)``: with it the answer ends.
+
+    A tool of a session that is kept goes on when its client has hung up. Where the server stores events the client may
+    come back for the answer, so nothing is said of those.
+    """
+
+    def watched(wrapped: Callable[..., Any], transport: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        exchange = found(args[0] if args else kwargs.get("scope")) if switch.on else None
+        answering = wrapped(*args, **kwargs)
+        if exchange is None or getattr(transport, "_event_store", None) is not None:
+            return answering
+        return _until_over(exchange, answering)
+
+    return watched
+
+
+async def _until_over(exchange: Exchange, answering: Awaitable[Any]) -> Any:
+    try:
+        return await answering
+    finally:
+        exchange.over = True
 
 
 def connection(switch: Switch) -> Wrapper:

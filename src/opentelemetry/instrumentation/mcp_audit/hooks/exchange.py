@@ -21,13 +21,15 @@ class Exchange:
     ``layer`` is the innermost one that was reached, ``scope`` the scope it was given. ``manager`` is the session manager
     if sessions are kept, ``sse`` the transport of the older HTTP+SSE protocol, ``modern`` whether it was taken for a
     request of 2026-07-28. ``reached``: it got to dispatch, which answers for it from there on; ``settled``: its answer
-    needs no more watching. ``status`` is that of an answer that may be a refusal.
+    needs no more watching. ``status`` is that of an answer that may be a refusal. ``over``: its answer has ended, so that
+    what is answered from now on reaches nobody.
     """
 
     __slots__ = (
         "layer",
         "manager",
         "modern",
+        "over",
         "reached",
         "received",
         "scope",
@@ -48,11 +50,24 @@ class Exchange:
         self.reached = False
         self.settled = False
         self.status: int | None = None
+        self.over = False
+
+
+def found(scope: Any) -> Exchange | None:
+    """The exchange of an ASGI scope; None where there is none yet, and for what is no scope."""
+    # Most scopes are dicts, and asking an abstract class costs more than all the rest.
+    known = type(scope) is dict or isinstance(scope, Mapping)
+    return scope.get(SCOPE_EXCHANGE) if known else None
 
 
 def dispatched(scope: Mapping[str, Any] | None) -> None:
     """A request of this HTTP exchange got to dispatch: its outcome record tells how it ended, also a refusing status."""
-    if scope is not None:
-        exchange = scope.get(SCOPE_EXCHANGE)
-        if exchange is not None:
-            exchange.reached = True
+    exchange = found(scope)
+    if exchange is not None:
+        exchange.reached = True
+
+
+def answered_nobody(scope: Mapping[str, Any] | None) -> bool:
+    """Whether the HTTP answer to this request had ended before it got its JSON-RPC answer."""
+    exchange = found(scope)
+    return exchange is not None and exchange.over

@@ -25,6 +25,7 @@ from opentelemetry.instrumentation.mcp_audit.record.attributes import Detail
 from opentelemetry.instrumentation.mcp_audit.record.record import Invocation, Outcome
 
 from . import reasons
+from .exchange import answered_nobody
 from .own_span import OwnSpan
 from .running import RUNNING, UNAUDITED, Running, Switch, Wrapper, leave, leave_unaudited, on_disk
 from .snapshot import snapshot
@@ -82,14 +83,17 @@ def handle_request(switch: Switch) -> Wrapper:
             end(switch.outcome("ok", _of_response, response, running, message))
             await on_disk(call)
             try:
-                return await respond(response)
+                written = await respond(response)
             except BaseException as error:
                 # It could not be made text, or the stream is closed. An interrupted write may have got through.
                 switch.guarded(
                     "recording an undelivered answer",
-                    partial(call.undelivered, error, certain=isinstance(error, Exception)),
+                    partial(call.undelivered, type(error).__name__, certain=isinstance(error, Exception)),
                 )
                 raise
+            if answered_nobody(invocation.scope):
+                call.undelivered("client_gone")
+            return written
 
         switch.guarded("watching for the answer", setattr, message, "respond", answer)
         token = RUNNING.set(running)

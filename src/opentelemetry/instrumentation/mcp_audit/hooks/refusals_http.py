@@ -19,7 +19,7 @@ from opentelemetry.instrumentation.mcp_audit.record.attributes import UNKNOWN_ME
 from opentelemetry.instrumentation.mcp_audit.record.record import Invocation
 from opentelemetry.instrumentation.mcp_audit.record.refusal import Refusal
 
-from .exchange import SCOPE_EXCHANGE, Exchange, Layer
+from .exchange import SCOPE_EXCHANGE, Exchange, Layer, found
 from .refused import Decision, decide, header, needs_body, refusing, session_id
 from .running import Switch, Wrapper
 
@@ -76,7 +76,7 @@ def stateful(switch: Switch) -> Wrapper:
     """Wrapper of ``StreamableHTTPSessionManager._handle_stateful_request(self, scope, receive, send)``."""
 
     def seen(wrapped: Callable[..., Any], manager: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        exchange = _found(args[0] if args else kwargs.get("scope")) if switch.on else None
+        exchange = found(args[0] if args else kwargs.get("scope")) if switch.on else None
         if exchange is not None:
             exchange.manager = manager
         return wrapped(*args, **kwargs)
@@ -88,7 +88,7 @@ def modern(switch: Switch) -> Wrapper:
     """Wrapper of ``handle_modern_request(app, …, scope, receive, send)``, which serves 2026-07-28."""
 
     def seen(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        exchange = _found(args[-3] if len(args) >= 3 else kwargs.get("scope")) if switch.on else None
+        exchange = found(args[-3] if len(args) >= 3 else kwargs.get("scope")) if switch.on else None
         if exchange is not None:
             exchange.modern = True
         return wrapped(*args, **kwargs)
@@ -122,7 +122,7 @@ def _enter(
 ) -> tuple[Exchange, tuple[MutableMapping[str, Any], Any, Send] | None] | None:
     """The exchange of this HTTP request, and the call's arguments if this is where it is seen first; None for no HTTP."""
     scope: Any = args[0] if args else kwargs.get("scope")
-    exchange = _found(scope)
+    exchange = found(scope)
     if exchange is not None:
         exchange.layer, exchange.scope = layer, scope
         return exchange, None
@@ -135,12 +135,6 @@ def _enter(
         args = (*args, *(kwargs[name] for name in names[len(args) :]))
     exchange = scope[SCOPE_EXCHANGE] = Exchange(scope, layer)
     return exchange, (scope, args[1], args[2])
-
-
-def _found(scope: Any) -> Exchange | None:
-    # Most scopes are dicts, and asking an abstract class costs more than all the rest.
-    known = type(scope) is dict or isinstance(scope, MutableMapping)
-    return scope.get(SCOPE_EXCHANGE) if known else None
 
 
 class _Watched:

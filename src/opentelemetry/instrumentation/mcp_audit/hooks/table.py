@@ -83,7 +83,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         TRANSPORT,
         "StreamableHTTPServerTransport.handle_request",
-        _both(_refusals("transport"), _from("http", "asgi_entry")),
+        _both(_refusals("transport"), _both(_from("delivery", "until_over"), _from("http", "asgi_entry"))),
         "mcp",
     ),
     Row(

@@ -167,7 +167,7 @@ class _Write(_Stream):
         except BaseException as error:
             tap.switch.guarded(
                 "recording an undelivered answer",
-                partial(call.undelivered, error, certain=isinstance(error, Exception)),
+                partial(call.undelivered, type(error).__name__, certain=isinstance(error, Exception)),
             )
             raise
 

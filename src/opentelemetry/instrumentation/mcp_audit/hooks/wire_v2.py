@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from . import delivery, reasons
+from .exchange import answered_nobody
 from .mcp_v2 import EXCHANGE, Exchange, loose_invocation
 from .running import Switch, Wrapper, on_disk
 
@@ -68,14 +69,17 @@ def write(switch: Switch) -> Wrapper:
             return await wrapped(*args, **kwargs)
         switch.guarded("noting an answer", delivery.remember, switch, args[0], call)
         try:
-            return await wrapped(*args, **kwargs)
+            written = await wrapped(*args, **kwargs)
         except BaseException as error:
             # No await: a cancelled scope raises again at every one. An interrupted write may have got through.
             switch.guarded(
                 "recording an undelivered answer",
-                partial(call.undelivered, error, certain=isinstance(error, Exception)),
+                partial(call.undelivered, type(error).__name__, certain=isinstance(error, Exception)),
             )
             raise
+        if answered_nobody(call.invocation.scope):
+            call.undelivered("client_gone")
+        return written
 
     return watched
 
