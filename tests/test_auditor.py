@@ -169,7 +169,7 @@ def test_an_answer_to_a_poll_that_cannot_be_read_is_recorded() -> None:
 
     world.call("tasks/get", params={"taskId": "t"}).finish(Outcome("ok", result=broken))
     assert world.only()["mcp_audit.outcome.detail"] == "ok"
-    assert world.reports[0].startswith("the answer to a poll could not be read: RuntimeError")
+    assert world.reports[0].startswith("what became of a task could not be read: RuntimeError")
 
 
 def test_level_none_is_no_call_but_opens_the_journal_ahead() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server whose tool ``double`` is always a task, on each stack that has tasks."""
+"""A server whose tools are always tasks, on each stack that has tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def double(x: int) -> int:
 
 
 def server(*, auth: bool = False) -> Any:
-    """A server with that tool alone."""
+    """A server with that tool; that of the SDK itself has two more: ``ask``, which asks the user, and ``slow``."""
     made = stack.bare_server("tasks", auth=auth)
     if not stack.FASTMCP:
         _of_the_sdk(made._mcp_server)
@@ -39,11 +39,19 @@ def _of_the_sdk(low: Any) -> None:
 
     @low.list_tools()  # type: ignore[untyped-decorator]
     async def tools() -> list[Tool]:
-        return [Tool(name="double", inputSchema={"type": "object"}, execution=ToolExecution(taskSupport=TASK_REQUIRED))]
+        execution = ToolExecution(taskSupport=TASK_REQUIRED)
+        return [
+            Tool(name=name, inputSchema={"type": "object"}, execution=execution) for name in ("double", "ask", "slow")
+        ]
 
     @low.call_tool()  # type: ignore[untyped-decorator]
     async def handle(name: str, arguments: dict[str, Any]) -> Any:
         async def work(task: Any) -> CallToolResult:
+            if name == "slow":
+                await anyio.sleep(30)
+            if name == "ask":
+                answer = await task.elicit("How old?", {"type": "object", "properties": {"age": {"type": "integer"}}})
+                return CallToolResult(content=[TextContent(type="text", text=str(answer.content))])
             return CallToolResult(content=[TextContent(type="text", text=str(await double(arguments["x"])))])
 
         return await low.request_context.experimental.run_task(work)

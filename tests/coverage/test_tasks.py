@@ -12,10 +12,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 import stack
 import tasked
+import wire
 from test_matrix import Place, audited, check, connected
+
+from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
 pytestmark = pytest.mark.timeout(60)
 LEGACY = ["memory", "stdio", "http-sse", "http-stateful"]
@@ -50,6 +54,60 @@ async def test_a_task_and_its_result_share_the_call_id(transport: str, tmp_path:
     )
     assert str(first["mcp_audit.task.id"]).startswith("hmac-sha256:")
     assert created.task.taskId not in str((first, second))
+
+
+@pytest.mark.skipif(stack.V2 or stack.FASTMCP, reason="tasks of the SDK itself are in mcp 1.x alone")
+async def test_a_task_that_fails_or_is_cancelled() -> None:
+    """A poll tells it, and so does an answer without a result, for which mcp 1.x says nothing more."""
+    from mcp.types import CallToolResult
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    with capture_audit() as audit:
+        async with stack.in_memory(tasked.server()) as caller:
+            tasks = caller.session.experimental
+            failing = (await tasks.call_tool_as_task("double", {"x": -1})).task.taskId
+            with pytest.raises(ValueError):  # it has no content
+                await tasks.get_task_result(failing, CallToolResult)
+            assert (await tasks.get_task(failing)).status == "failed"
+            endless = (await tasks.call_tool_as_task("slow", {})).task.taskId
+            await tasks.cancel_task(endless)
+            assert (await tasks.get_task(endless)).status == "cancelled"
+        records = [record.attributes for record in audit.outcomes()]
+    wanted = ("mcp.method.name", "mcp_audit.outcome.detail", "audit.outcome", "error.type")
+    told = [
+        tuple(record.get(name) for name in wanted) for record in records if record.get("mcp_audit.initiator") is None
+    ]
+    assert told == [
+        ("tools/call", "task_created", "unknown", None),
+        ("tasks/result", "tool_error", "failure", "no_result"),
+        ("tasks/get", "tool_error", "failure", "task_failed"),
+        ("tools/call", "task_created", "unknown", None),
+        ("tasks/cancel", "ok", "success", None),
+        ("tasks/get", "cancelled", "unknown", None),
+    ]
+
+
+@pytest.mark.skipif(stack.V2 or stack.FASTMCP, reason="tasks of the SDK itself are in mcp 1.x alone")
+async def test_what_a_task_asks() -> None:
+    from mcp.types import CallToolResult
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    with wire.capture_every_method("request_response") as audit:
+        async with stack.in_memory(tasked.server(), **asking.ANSWERS) as caller:
+            created = await caller.session.experimental.call_tool_as_task("ask", {})
+            result = await caller.session.experimental.get_task_result(created.task.taskId, CallToolResult)
+        records = {record.attributes["mcp.method.name"]: record for record in audit.outcomes()}
+    assert result.content[0].text == "{'age': 7}"
+    asked = records["elicitation/create"]
+    check(
+        dict(asked.attributes),
+        {
+            "mcp_audit.initiator": "server",
+            "mcp_audit.outcome.detail": "ok",
+            "mcp_audit.call.id": records["tools/call"].attributes["audit.record.id"],
+        },
+    )
+    assert asked.arguments["message"] == "How old?" and asked.result == {"action": "accept", "content": {"age": 7}}
 
 
 def client_of(place: Place) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import asking
 import pytest
 import stack
@@ -332,3 +334,26 @@ async def test_rounds_are_one_logical_call(transport: str, tmp_path: Path) -> No
     assert first["mcp_audit.state.issued"] == second["mcp_audit.state.given"]
     assert str(first["mcp_audit.state.issued"]).startswith("hmac-sha256:")
     assert second["audit.record.id"] != first["audit.record.id"]
+
+
+async def stubborn() -> str:
+    """Go on although cancelled."""
+    stack.PAUSING.set()
+    with anyio.CancelScope(shield=True):
+        await anyio.sleep(0.1)
+    return "done"
+
+
+async def test_a_tool_that_does_not_heed_its_cancel() -> None:
+    """Its client was told of the cancel, so nothing is undelivered."""
+    made = stack.server()
+    made.tool()(stubborn)
+    stack.PAUSING.clear()
+    with capture_audit() as audit:
+        # On 1.x the second answer ends the session, audited or not.
+        with suppress(Exception):
+            async with stack.in_memory(made) as caller:
+                await caller.given_up("stubborn", {}, 0, stack.PAUSING.is_set)
+        await Trail(lambda: [dict(one.attributes) for one in audit.outcomes()]).wait_for(1)
+        told = [(one.event, one.attributes.get("mcp_audit.outcome.detail")) for one in audit.records]
+    assert [each for each in told if each[0] != "mcp_audit.lifecycle"] == [("mcp_audit.tool_call", "cancelled")]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opentelemetry.instrumentation.mcp_audit.record.polled import polled
+from opentelemetry.instrumentation.mcp_audit.record.polled import fetched, polled
 from opentelemetry.instrumentation.mcp_audit.record.record import Outcome
 
 
@@ -17,6 +17,8 @@ from opentelemetry.instrumentation.mcp_audit.record.record import Outcome
         ({"status": "completed", "result": {"content": []}}, "ok", None),
         ({"status": "completed", "result": {"content": [], "isError": True}}, "tool_error", None),
         ({"status": "failed", "error": {"code": -32603, "message": "m" * 9000}}, "protocol_error", "-32603"),
+        ({"status": "failed", "statusMessage": "m" * 9000}, "tool_error", "task_failed"),
+        ({"status": "cancelled", "statusMessage": "enough"}, "cancelled", None),
     ],
 )
 def test_what_became_of_a_task(answer: dict[str, Any], detail: str, error_type: str | None) -> None:
@@ -25,7 +27,7 @@ def test_what_became_of_a_task(answer: dict[str, Any], detail: str, error_type: 
         assert told is not None
         assert (told.detail, told.error_type, told.result) == (detail, error_type, answer)
         if error_type is not None:
-            assert told.error == {"code": -32603, "message": "m" * 8192}
+            assert told.error is not None and told.error["message"] == "m" * 8192
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,15 @@ def test_what_became_of_a_task(answer: dict[str, Any], detail: str, error_type: 
 )
 def test_nothing_yet(answer: Any) -> None:
     assert polled(Outcome("ok", result=answer)) is None
+
+
+def test_a_result_that_is_none() -> None:
+    empty: dict[str, Any] = {"_meta": {"io.modelcontextprotocol/related-task": {"taskId": "t"}}}
+    for result in (empty, lambda: empty):
+        told = fetched(Outcome("ok", result=result))
+        assert (told.detail, told.error_type, told.result) == ("tool_error", "no_result", empty)
+    for outcome in (Outcome("ok", result={"content": []}), Outcome("ok"), Outcome("invalid_params", result=empty)):
+        assert fetched(outcome) is outcome
 
 
 def test_a_poll_that_fails_is_told_as_it_is() -> None:

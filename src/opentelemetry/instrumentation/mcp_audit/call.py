@@ -12,7 +12,7 @@ from .notices import describe
 from .policy.model import Rule
 from .record import attributes as a
 from .record.ids import RANDOM_BYTES, uuid7
-from .record.polled import POLLS, polled
+from .record.polled import TASK_ANSWERS
 from .record.record import Actor, Invocation, Origin, Outcome
 
 if TYPE_CHECKING:
@@ -148,12 +148,13 @@ class Call:
 
     def _told(self, outcome: Outcome) -> Outcome | None:
         """What the record says; None where there is nothing to tell, and no record."""
-        if self.invocation.method not in POLLS:
+        of_task = TASK_ANSWERS.get(self.invocation.method)
+        if of_task is None:
             return outcome
         try:
-            return polled(outcome)
+            return of_task(outcome)
         except Exception as error:  # an answer that cannot be looked into
-            self._auditor.parts.report(f"the answer to a poll could not be read: {describe(error)}")
+            self._auditor.parts.report(f"what became of a task could not be read: {describe(error)}")
             return outcome
 
     def undelivered(self, error_type: str, *, certain: bool = True) -> None:

@@ -123,11 +123,11 @@ class Connection(AbstractAsyncContextManager[Any, Any]):
 
 
 class WriteEnd:
-    """The write stream of a transport: remembers which message it handed over last."""
+    """The write stream of a transport: remembers which message it handed over last, and so do its clones."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, handed: list[Any] | None = None) -> None:
         self._stream = stream
-        self.last: Any = None
+        self._handed: list[Any] = [None] if handed is None else handed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -142,14 +142,22 @@ class WriteEnd:
     async def send(self, item: Any) -> Any:
         sent = await self._stream.send(item)
         # Handed over, and nothing else before it is written: the stream has no buffer.
-        self.last = getattr(item, "message", None)
+        self._handed[0] = getattr(item, "message", None)
         return sent
+
+    def send_nowait(self, item: Any) -> Any:
+        sent = self._stream.send_nowait(item)
+        self._handed[0] = getattr(item, "message", None)
+        return sent
+
+    def clone(self) -> WriteEnd:
+        return WriteEnd(self._stream.clone(), self._handed)
 
     def broke(self, switch: Switch, error: BaseException) -> None:
         """The transport ended with ``error``: where its writer raised it, the last message was not written."""
         for each in _leaves(error):
             if isinstance(each, Exception) and _raised_by_writer(each):
-                failed(switch, self.last, each)
+                failed(switch, self._handed[0], each)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

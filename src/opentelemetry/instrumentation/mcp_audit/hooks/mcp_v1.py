@@ -80,18 +80,22 @@ def handle_request(switch: Switch) -> Wrapper:
             if answered:
                 return await respond(response)  # which says what it thinks of a second answer
             answered = True
+            # The client of a cancelled request has its answer, "cancelled"; the SDK takes no second one.
+            dropped = getattr(message, "cancelled", False)
             end(switch.outcome("ok", _of_response, response, running, message))
             await on_disk(call)
             try:
                 written = await respond(response)
             except BaseException as error:
+                if dropped:
+                    raise
                 # It could not be made text, or the stream is closed. An interrupted write may have got through.
                 switch.guarded(
                     "recording an undelivered answer",
                     partial(call.undelivered, type(error).__name__, certain=isinstance(error, Exception)),
                 )
                 raise
-            if answered_nobody(invocation.scope):
+            if not dropped and answered_nobody(invocation.scope):
                 call.undelivered("client_gone")
             return written
 

@@ -43,6 +43,9 @@ MANAGER: Final = "mcp.server.streamable_http_manager"
 MODERN: Final = "mcp.server._streamable_http_modern"
 TRANSPORT: Final = "mcp.server.streamable_http"
 SESSION: Final = "mcp.server.session"
+TASK: Final = "mcp.server.experimental.task_context"
+# What of a task asks the client; `asked.py` knows the method of each.
+ASKING: Final = ("elicit", "elicit_url", "elicit_as_task", "create_message", "create_message_as_task")
 
 
 def _from(module: str, name: str) -> Callable[[Switch], Wrapper]:
@@ -108,6 +111,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(DISPATCHER, "JSONRPCDispatcher._handle_request", _from("wire_v2", "handle_request"), "mcp 2.x"),
     Row(DISPATCHER, "JSONRPCDispatcher._write", _from("wire_v2", "write"), "mcp 2.x"),
     Row(SESSION, "ServerSession.send_request", _from("asked", "send_request"), "mcp"),
+    *(Row(TASK, f"ServerTaskContext.{name}", _from("asked", "in_task"), "mcp 1.x") for name in ASKING),
     Row(TRANSPORT, "StreamableHTTPServerTransport._create_event_data", _from("delivery", "as_text"), "mcp"),
     Row(TRANSPORT, "StreamableHTTPServerTransport._create_json_response", _from("delivery", "as_text"), "mcp"),
     Row("mcp.server.fastmcp.server", "FastMCP.call_tool", _from("fastmcp", "call_tool"), "mcp 1.x"),
