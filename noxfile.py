@@ -132,7 +132,7 @@ MAIN = FOUND.get("3.12") or FOUND.get("3.11") or FOUND[NEWEST]
 def pytest(session: nox.Session, *arguments: str, workers: int = 2) -> None:
     """Run pytest as everywhere: 120 s a test, what is slow told, whatever was given after `--` at the end.
 
-    `workers`: tests at a time. Two are for a machine of two cores; three where tests wait for processes and clocks.
+    `workers`: tests at a time. Two are for a machine of two cores; more where tests wait for processes and clocks.
     """
     # loadgroup: the tests of one published server stay together, all others go to whoever is free.
     options = ["--timeout=120", f"--numprocesses={workers}", "--dist=loadgroup", "--durations=15"]
@@ -174,7 +174,7 @@ def stacks(session: nox.Session, stack: str) -> None:
     if not session.posargs:
         # A part of the tests makes no column.
         session.env["MCP_AUDIT_COVERAGE_CELLS"] = str(CELLS / f"{stack}.json")
-    pytest(session, "tests/coverage", workers=3)
+    pytest(session, "tests/coverage", workers=4)
 
 
 @nox.session(python=MAIN)
@@ -182,8 +182,11 @@ def stacks(session: nox.Session, stack: str) -> None:
 def fuzz(session: nox.Session, stack: str) -> None:
     """The wire, fed with anything: a small seeded share, `MCP_AUDIT_FUZZ=100000 nox -s fuzz` the whole."""
     install(session, "test", *STACKS[stack])
-    # The reports of memory belong to servers that have a machine for themselves: one wire after the other.
-    session.run("python", "-m", "pytest", "tests/fuzz", *session.posargs)
+    if session.posargs or "MCP_AUDIT_FUZZ" in os.environ:
+        # The reports of memory belong to servers that have a machine for themselves: one wire after the other.
+        session.run("python", "-m", "pytest", "tests/fuzz", *session.posargs)
+    else:
+        pytest(session, "tests/fuzz")
 
 
 @nox.session(python=MAIN)
@@ -220,7 +223,7 @@ def sink(session: nox.Session) -> None:
     """What keeps records in databases: real servers, started by the tests (Debian: postgresql, mariadb-server)."""
     install(session, "sink", extras="cli,fast,sql,relay")
     session.run("collector-config/distribution/build.sh", external=True)
-    pytest(session, "tests/sink", "tests/relay")
+    pytest(session, "tests/sink", "tests/relay", workers=3)
 
 
 @nox.session(python=MAIN)
@@ -265,14 +268,14 @@ def kills(session: nox.Session) -> None:
 def launch(session: nox.Session) -> None:
     """Every way to start a server that the README names, as real processes."""
     install(session, "servers")
-    pytest(session, "tests/launch")
+    pytest(session, "tests/launch", workers=3)
 
 
 @nox.session(python=MAIN)
 def peers(session: nox.Session) -> None:
     """Other instrumentations of MCP beside ours, each stack in an environment of its own."""
     install(session, "servers")
-    pytest(session, "tests/peers")
+    pytest(session, "tests/peers", workers=3)
 
 
 @nox.session(python=MAIN)
