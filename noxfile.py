@@ -174,7 +174,7 @@ def stacks(session: nox.Session, stack: str) -> None:
     if not session.posargs:
         # A part of the tests makes no column.
         session.env["MCP_AUDIT_COVERAGE_CELLS"] = str(CELLS / f"{stack}.json")
-    pytest(session, "tests/coverage", workers=4)
+    pytest(session, "tests/coverage", workers=3)
 
 
 @nox.session(python=MAIN)
@@ -182,11 +182,8 @@ def stacks(session: nox.Session, stack: str) -> None:
 def fuzz(session: nox.Session, stack: str) -> None:
     """The wire, fed with anything: a small seeded share, `MCP_AUDIT_FUZZ=100000 nox -s fuzz` the whole."""
     install(session, "test", *STACKS[stack])
-    if session.posargs or "MCP_AUDIT_FUZZ" in os.environ:
-        # The reports of memory belong to servers that have a machine for themselves: one wire after the other.
-        session.run("python", "-m", "pytest", "tests/fuzz", *session.posargs)
-    else:
-        pytest(session, "tests/fuzz")
+    # The reports of memory belong to servers that have a machine for themselves: one wire after the other.
+    session.run("python", "-m", "pytest", "tests/fuzz", *session.posargs)
 
 
 @nox.session(python=MAIN)
@@ -223,7 +220,7 @@ def sink(session: nox.Session) -> None:
     """What keeps records in databases: real servers, started by the tests (Debian: postgresql, mariadb-server)."""
     install(session, "sink", extras="cli,fast,sql,relay")
     session.run("collector-config/distribution/build.sh", external=True)
-    pytest(session, "tests/sink", "tests/relay", workers=3)
+    pytest(session, "tests/sink", "tests/relay")
 
 
 @nox.session(python=MAIN)

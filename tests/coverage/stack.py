@@ -99,10 +99,10 @@ async def wait() -> str:
 PAUSING = threading.Event()
 
 
-async def pause() -> str:
+async def pause(seconds: float = 0.5) -> str:
     """Take long enough to be left alone in, and say that it has begun."""
     PAUSING.set()
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(seconds)
     return "done"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that end as nobody wished: with a wrong output, too late, without their client, with their process."""
+"""Calls that end without their client, or with their process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 import stack
 from outcomes import TRANSPORTS
 from serving import serving
-from test_matrix import TOOL, Trail, check, connected, journal_records, the_actor
+from test_matrix import TOOL, Trail, check, connected, journal_records
 
 from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 
@@ -33,58 +33,20 @@ def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     yield request.param
 
 
-@pytest.mark.cell("invalid output")
-async def test_a_tool_that_returns_something_else_than_it_promised(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
-        await caller.tool("untrue")
-        record = (await trail.wait_for(1))[0]
-    # fastmcp 4 validates no output on the server: what it lets through is a success there and in the record.
-    unchecked = stack.FASTMCP and stack.V2
-    check(
-        record,
-        {
-            **TOOL,
-            **the_actor(transport),
-            "gen_ai.tool.name": "untrue",
-            "mcp_audit.outcome.detail": "ok" if unchecked else "invalid_output",
-            "audit.outcome": "success" if unchecked else "failure",
-            "error.type": None if unchecked else "invalid_output",
-        },
-    )
-
-
-@pytest.mark.skipif(not stack.TOOL_TIMEOUTS, reason=f"tools have no time limit in {stack.NAME}")
-@pytest.mark.cell("tool timeout")
-async def test_a_tool_that_takes_too_long(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
-        await caller.tool("late")
-        (record,) = await trail.wait_for(1)
-    check(
-        record,
-        {
-            **TOOL,
-            **the_actor(transport),
-            "gen_ai.tool.name": "late",
-            "mcp_audit.outcome.detail": "timeout",
-            "audit.outcome": "failure",
-            "error.type": "timeout",
-        },
-    )
-
-
 @pytest.mark.cell("client gone")
 async def test_a_client_that_goes_with_a_call_in_flight(transport: str, tmp_path: Path) -> None:
     if transport == "memory-modern":
         pytest.skip("a client that calls the server's own code can cancel a call, and cannot leave it alone")
     # Where the SDK does not notice, or lets a tool finish, the call succeeds for nobody.
     finishes = transport == "http-stateful" or (not stack.CANCELS_AT_THE_END and transport != "memory")
+    arguments = {"seconds": 1.5 if finishes else 20}
     stack.PAUSING.clear()
     async with AsyncExitStack() as exits:
         caller, trail = await exits.enter_async_context(connected(transport, tmp_path))
         if transport.startswith("http") and transport != "http-sse":
-            await hang_up(caller, transport)
+            await hang_up(caller, transport, arguments)
         else:
-            call = asyncio.ensure_future(caller.tool("pause"))
+            call = asyncio.ensure_future(caller.tool("pause", arguments))
             await asyncio.sleep(0)
             # The tool has begun when a later request was answered.
             await caller.tool("add", {"a": 1, "b": 1})
@@ -139,7 +101,7 @@ async def test_an_answer_that_its_client_may_come_back_for_is_not_lost() -> None
         with serving(stack.asgi_app(stack.server(), event_store=events)) as url:
             async with stack.over_http(url, {}) as caller:
                 before = events.stored
-                await hang_up(caller, "http-stateful")
+                await hang_up(caller, "http-stateful", {})
                 await Trail(lambda: [dict(one.attributes) for one in audit.tool_calls("pause")]).wait_for(1)
                 # The answer was kept after it was recorded.
                 while events.stored < before + 2:
@@ -147,10 +109,10 @@ async def test_an_answer_that_its_client_may_come_back_for_is_not_lost() -> None
         assert [one.event for one in audit.records if "mcp_audit.call.id" in one.attributes] == ["mcp_audit.tool_call"]
 
 
-async def hang_up(caller: stack.Caller, transport: str) -> None:
+async def hang_up(caller: stack.Caller, transport: str, arguments: dict[str, Any]) -> None:
     """Ask for ``pause`` and close the connection while it runs."""
     headers = {"accept": "application/json, text/event-stream"}
-    params: dict[str, Any] = {"name": "pause", "arguments": {}}
+    params: dict[str, Any] = {"name": "pause", "arguments": arguments}
     if transport == "http-modern":
         headers |= {"mcp-protocol-version": stack.MODERN, "mcp-method": "tools/call", "mcp-name": "pause"}
         params["_meta"] = caller._envelope()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import stack
+import wire
 from kept import Kept
 from outcomes import TRANSPORTS
 from serving import serving
@@ -29,8 +30,16 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
 Attributes = dict[str, Any]
 HERE = Path(__file__).parent
+
+
+def over(*transports: str) -> list[Any]:
+    """Parameters: what goes over stdio runs in one process of the tests, which starts each server once."""
+    stdio = pytest.mark.xdist_group("stdio")
+    return [pytest.param(each, marks=[stdio] if each.startswith("stdio") else []) for each in transports]
+
+
 # For what the way of a request makes no difference to beyond its kind.
-SOME = ["memory", "stdio", "http-stateful", "http-modern"]
+SOME = over("memory", "stdio", "http-stateful", "http-modern")
 
 
 class Trail:
@@ -161,7 +170,7 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ser
     await kept.leave()
 
 
-@pytest.fixture(params=TRANSPORTS)
+@pytest.fixture(params=over(*TRANSPORTS))
 def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     yield request.param
 
@@ -312,6 +321,89 @@ async def test_invalid_arguments(transport: str, servers: Servers) -> None:
             "error.type": "invalid_arguments",
         },
     )
+
+
+@pytest.mark.cell("invalid output")
+async def test_a_tool_that_returns_something_else_than_it_promised(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
+        await caller.tool("untrue")
+        record = (await trail.wait_for(1))[0]
+    # fastmcp 4 validates no output on the server: what it lets through is a success there and in the record.
+    unchecked = stack.FASTMCP and stack.V2
+    check(
+        record,
+        {
+            **TOOL,
+            **the_actor(transport),
+            "gen_ai.tool.name": "untrue",
+            "mcp_audit.outcome.detail": "ok" if unchecked else "invalid_output",
+            "audit.outcome": "success" if unchecked else "failure",
+            "error.type": None if unchecked else "invalid_output",
+        },
+    )
+
+
+@pytest.mark.skipif(not stack.TOOL_TIMEOUTS, reason=f"tools have no time limit in {stack.NAME}")
+@pytest.mark.cell("tool timeout")
+async def test_a_tool_that_takes_too_long(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
+        await caller.tool("late")
+        (record,) = await trail.wait_for(1)
+    check(
+        record,
+        {
+            **TOOL,
+            **the_actor(transport),
+            "gen_ai.tool.name": "late",
+            "mcp_audit.outcome.detail": "timeout",
+            "audit.outcome": "failure",
+            "error.type": "timeout",
+        },
+    )
+
+
+@pytest.mark.cell("malformed params")
+@pytest.mark.cell("unknown method")
+async def test_malformed_params_and_an_unknown_method(transport: str, servers: Servers) -> None:
+    async with servers.connected(transport) as (caller, trail):
+        await wire.send_raw(caller, "tools/call", {"arguments": {}})
+        (malformed,) = await trail.wait_for(1)
+        await wire.send_raw(caller, "no/such", {"x": 1})
+        records = await trail.wait_for(2)
+        # The session goes on, and what it serves is audited as ever.
+        await caller.tool("add", {"a": 1, "b": 2})
+        *_, served = await trail.wait_for(3)
+    check(
+        malformed,
+        {
+            "mcp.method.name": "tools/call",
+            "gen_ai.tool.name": None,
+            "audit.outcome": "failure",
+            "mcp_audit.outcome.detail": "invalid_params",
+            "error.type": "-32602",
+            "rpc.response.status_code": "-32602",
+            "mcp_audit.level": "request",
+            "mcp_audit.policy.rule": "calls",
+            "network.transport": {"memory": None, "stdio": "pipe"}.get(transport.removesuffix("-modern"), "tcp"),
+        },
+    )
+    if transport.startswith("http"):
+        check(malformed, {"audit.actor.id": "alice", "mcp_audit.actor.provenance": "verified"})
+    check(
+        records[1],
+        {
+            "mcp.method.name": "no/such",
+            "audit.target.id": "no/such",
+            "mcp_audit.outcome.detail": "unknown_method",
+            "error.type": "-32601",
+            # What 1.x puts on the wire for it.
+            "rpc.response.status_code": "-32601" if stack.V2 else "-32602",
+            "mcp_audit.level": "metadata",
+            "mcp_audit.policy.rule": "other",
+        },
+    )
+    check(served, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok"})
+    assert len({record["audit.record.id"] for record in (*records, served)}) == 3
 
 
 @pytest.mark.cell("cancelled by client")

@@ -15,7 +15,6 @@ import pytest
 import stack
 import unsayable
 import wire
-from outcomes import TRANSPORTS
 from serving import serving
 from test_matrix import Trail, check, connected, journal_records, skip_unspoken
 
@@ -24,51 +23,6 @@ from opentelemetry.instrumentation.mcp_audit.testing import capture_audit
 pytestmark = pytest.mark.timeout(120)
 # Tools of asking.py, and what each asks the client.
 ASKED = {"ask_user": "elicitation/create", "ask_model": "sampling/createMessage"}
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.cell("malformed params")
-@pytest.mark.cell("unknown method")
-async def test_malformed_params_and_an_unknown_method(transport: str, tmp_path: Path) -> None:
-    async with connected(transport, tmp_path) as (caller, trail):
-        await wire.send_raw(caller, "tools/call", {"arguments": {}})
-        (malformed,) = await trail.wait_for(1)
-        await wire.send_raw(caller, "no/such", {"x": 1})
-        records = await trail.wait_for(2)
-        # The session goes on, and what it serves is audited as ever.
-        await caller.tool("add", {"a": 1, "b": 2})
-        *_, served = await trail.wait_for(3)
-    check(
-        malformed,
-        {
-            "mcp.method.name": "tools/call",
-            "gen_ai.tool.name": None,
-            "audit.outcome": "failure",
-            "mcp_audit.outcome.detail": "invalid_params",
-            "error.type": "-32602",
-            "rpc.response.status_code": "-32602",
-            "mcp_audit.level": "request",
-            "mcp_audit.policy.rule": "calls",
-            "network.transport": {"memory": None, "stdio": "pipe"}.get(transport.removesuffix("-modern"), "tcp"),
-        },
-    )
-    if transport.startswith("http"):
-        check(malformed, {"audit.actor.id": "alice", "mcp_audit.actor.provenance": "verified"})
-    check(
-        records[1],
-        {
-            "mcp.method.name": "no/such",
-            "audit.target.id": "no/such",
-            "mcp_audit.outcome.detail": "unknown_method",
-            "error.type": "-32601",
-            # What 1.x puts on the wire for it.
-            "rpc.response.status_code": "-32601" if stack.V2 else "-32602",
-            "mcp_audit.level": "metadata",
-            "mcp_audit.policy.rule": "other",
-        },
-    )
-    check(served, {"gen_ai.tool.name": "add", "mcp_audit.outcome.detail": "ok"})
-    assert len({record["audit.record.id"] for record in (*records, served)}) == 3
 
 
 @pytest.mark.cell("request before initialize", transport="stdio")
