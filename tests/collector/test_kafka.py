@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivered import archived, arrived, batches, ids, send, written
+from delivered import archived, arrived, batches, ids, send, whole, written
 from journals import until
 from kafka_broker import KafkaBroker, kafka, reader
 
@@ -44,7 +44,7 @@ def all_came(collector: Collector, lines: list[bytes]) -> bool:
 def numbers(collector: Collector) -> dict[str, list[int]]:
     """Each stream's sequence numbers in the order in which they came into the archive, repeated ones left out."""
     found: dict[str, dict[int, None]] = {}
-    for line in archived(collector):
+    for line in whole(collector):
         for group in json.loads(line)["resourceLogs"]:
             for one in group["scopeLogs"][0]["logRecords"]:
                 facts = {item["key"]: item["value"] for item in one["attributes"]}
@@ -106,8 +106,8 @@ def test_a_topic_that_is_missing_is_waited_for_and_a_view_without_content_verifi
         broker.make_topic("late", 1)
         with reader(tmp_path / "receiver", broker, "late") as receiver:
             until(lambda: all_came(receiver, lines), 60)
-    whole, view = b"".join(archived(source)), b"".join(archived(receiver))
-    assert b"x" * 100 in whole and b"x" * 100 not in view
+    full, view = b"".join(archived(source)), b"".join(archived(receiver))
+    assert b"x" * 100 in full and b"x" * 100 not in view
     report = verify_paths([receiver.archive])
     assert (report.exit_code(), report.records) == (0, len(lines)), list(report.all_findings())
 

@@ -54,9 +54,14 @@ def ids(lines: Iterable[bytes]) -> Counter[str]:
 
 
 def arrived(collector: Collector) -> Counter[str]:
-    """How often each record id stands in the archive now, also while it is written and where a kill tore a line."""
-    batches = (piece for line in archived(collector) for piece in line.split(_BEGIN)[1:])
-    return ids(_BEGIN + piece for piece in batches if piece.endswith(b"}]}]}"))
+    """How often each record id stands in the archive now."""
+    return ids(whole(collector))
+
+
+def whole(collector: Collector) -> list[bytes]:
+    """What is whole in the archive now, also while it is written and where a kill tore a line or took its end from it."""
+    pieces = (piece for line in archived(collector) for piece in line.split(_BEGIN)[1:])
+    return [_BEGIN + piece for piece in pieces if piece.endswith(b"}]}]}")]
 
 
 def archived(collector: Collector) -> list[bytes]:
