@@ -6,10 +6,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 from recording import RecordingAuditor, RecordingCall
 
-from opentelemetry.instrumentation.mcp_audit.hooks.delivery import Connection, remember, until_over
+from opentelemetry.instrumentation.mcp_audit.hooks.delivery import Connection, WriteEnd, remember, until_over
 from opentelemetry.instrumentation.mcp_audit.hooks.exchange import SCOPE_EXCHANGE, Exchange, answered_nobody
 from opentelemetry.instrumentation.mcp_audit.hooks.running import Switch
 from opentelemetry.instrumentation.mcp_audit.record.record import Invocation
@@ -79,6 +80,19 @@ async def test_the_message_that_was_handed_over_last_is_lost(way: str) -> None:
             else:
                 await (writer.clone() if way == "clone" else writer).send(second)
     assert (delivered.not_delivered, lost.not_delivered) == ([], [("ValueError", True)])
+
+
+async def test_the_write_end_is_a_stream_in_every_way() -> None:
+    """A server's own code may hold it: what it does with anyio's stream it can do with this."""
+    send, receive = anyio.create_memory_object_stream[Any](1)
+    end = WriteEnd(send)
+    with end.clone() as clone:
+        clone.send_nowait("one")
+    assert (await receive.receive(), end.statistics().open_send_streams) == ("one", 1)
+    async with end as same:
+        assert same is end
+    assert end.statistics().open_send_streams == 0
+    receive.close()
 
 
 @pytest.mark.parametrize("stores_events", [False, True])

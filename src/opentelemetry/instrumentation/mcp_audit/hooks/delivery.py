@@ -139,6 +139,13 @@ class WriteEnd:
     async def __aexit__(self, *exit_: Any) -> Any:
         return await self._stream.__aexit__(*exit_)
 
+    def __enter__(self) -> Any:
+        self._stream.__enter__()
+        return self
+
+    def __exit__(self, *exit_: Any) -> Any:
+        return self._stream.__exit__(*exit_)
+
     async def send(self, item: Any) -> Any:
         sent = await self._stream.send(item)
         # Handed over, and nothing else before it is written: the stream has no buffer.
