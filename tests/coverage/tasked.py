@@ -12,6 +12,8 @@ import stack
 async def double(x: int) -> int:
     """Twice as much, after a while."""
     await anyio.sleep(0.05)  # so that somebody has to ask for it
+    if not isinstance(x, int):  # the SDK's low-level server checks nothing here
+        raise TypeError(f"not a number: {x}")
     if x < 0:
         raise ValueError("negative")
     return 2 * x

@@ -110,6 +110,24 @@ async def test_what_a_task_asks() -> None:
     assert asked.arguments["message"] == "How old?" and asked.result == {"action": "accept", "content": {"age": 7}}
 
 
+@pytest.mark.skipif(stack.V2 or stack.FASTMCP, reason="tasks of the SDK itself are in mcp 1.x alone")
+async def test_why_a_task_failed_is_redacted() -> None:
+    from mcp.types import CallToolResult
+
+    secret = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+    warnings.simplefilter("ignore", DeprecationWarning)
+    with wire.capture_every_method("request_response") as audit:
+        async with stack.in_memory(tasked.server()) as caller:
+            tasks = caller.session.experimental
+            task = (await tasks.call_tool_as_task("double", {"x": secret})).task.taskId
+            with pytest.raises(ValueError):
+                await tasks.get_task_result(task, CallToolResult)
+            assert secret in str((await tasks.get_task(task)).statusMessage)
+        assert [record.line.count(secret) for record in audit.records if secret in record.line] == []
+        (told,) = [one for one in audit.outcomes() if one.attributes.get("error.type") == "task_failed"]
+    assert "[REDACTED:jwt]" in told.line
+
+
 def client_of(place: Place) -> Any:
     """Fastmcp's own client, which knows its tasks."""
     from fastmcp import Client

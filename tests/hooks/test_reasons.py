@@ -192,7 +192,7 @@ def test_a_text_that_raises_and_a_cycle_of_causes() -> None:
     error = Mute()
     error.__cause__ = KeyError("k")
     error.__cause__.__cause__ = error
-    assert reasons.message_of(error) == ""
+    assert reasons.message_of(error) == "(an exception that raises when it is made text)"
     assert len(list(reasons.causes(error))) == 8
     assert tool(error) == ("tool_error", "Mute")
 

@@ -27,6 +27,7 @@ _INVALID_REQUEST_PARAMETERS: Final = "Invalid request parameters"
 
 # An exception's text may be as long as its argument; it is content, and bounded again by the record.
 _MESSAGE_LIMIT: Final = 8192
+_NO_TEXT: Final = "(an exception that raises when it is made text)"
 _CAUSES_LIMIT: Final = 8
 
 _COUNTED: Final = ("content", "contents", "messages", "tools", "resources", "resourceTemplates", "prompts", "tasks")
@@ -208,13 +209,14 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def message_of(error: BaseException) -> str:
-    """The exception's text, bounded; a ``__str__`` that itself raises gives an empty one."""
+    """The exception's text, bounded; of one whose ``__str__`` itself raises, that it has none."""
     try:
         # jsonschema's text holds the whole schema and instance; its `message` says what is wrong.
         told = getattr(error, "message", None) if type(error).__module__.startswith("jsonschema") else None
         return str(error if told is None else told)[:_MESSAGE_LIMIT]
     except Exception:
-        return ""
+        # Foreign code: the record is made all the same, with the exception's type beside this.
+        return _NO_TEXT
 
 
 def says_error(result: Any) -> bool:
